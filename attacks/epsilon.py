@@ -1,0 +1,67 @@
+"""Lower bounds on epsilon from the success of one attack."""
+
+import math
+
+from certify.core.bounds import LowerBound
+from certify.core.rounding import down
+
+
+def _require(
+    true_positives: int, positives: int, false_positives: int, negatives: int, delta: float, confidence: float
+) -> None:
+    if not (0 <= true_positives <= positives and positives > 0 and 0 <= false_positives <= negatives and negatives > 0):
+        raise ValueError(
+            "counts must satisfy 0 <= true_positives <= positives and 0 <= false_positives <= negatives, totals above 0"
+        )
+    if not 0 <= delta < 1:
+        raise ValueError(f"delta must be at least 0 and below 1, not {delta}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie strictly between 0 and 1, not {confidence}")
+
+
+def _lowest_rate(successes: int, trials: int, error: float) -> float:
+    """Clopper-Pearson lower limit of a rate: below the truth except with probability ``error``."""
+    from scipy.stats import beta
+
+    return 0.0 if successes == 0 else float(beta.ppf(error, successes, trials - successes + 1))
+
+
+def _log_ratio(numerator: float, denominator: float) -> float:
+    return math.log(numerator / denominator) if numerator > denominator else 0.0
+
+
+def epsilon_lower_bound(
+    true_positives: int,
+    positives: int,
+    false_positives: int,
+    negatives: int,
+    delta: float = 0.0,
+    confidence: float = 0.95,
+) -> LowerBound:
+    """The epsilon that a test's success refutes: no (epsilon, ``delta``) guarantee below it can hold.
+
+    Under such a guarantee every test has ``TPR <= exp(epsilon) FPR + delta`` and ``TNR <= exp(epsilon) FNR + delta``
+    (Kairouz, Oh, Viswanath 2015). TPR is bounded from below and FPR from above by exact Clopper-Pearson limits, each at half
+    the allowed error, so the result holds with probability ``confidence`` over the draw of the trials. The test must have
+    been fixed before these trials were looked at: a threshold chosen on them needs its own correction.
+
+    Args:
+        true_positives: trials of the first world that the test calls so, of ``positives`` independent ones.
+        positives: trials in the first world.
+        false_positives: trials of the second world that the test calls first, of ``negatives``.
+        negatives: trials in the second world.
+        delta: of the guarantee tested.
+        confidence: of the bound.
+
+    Raises:
+        ValueError: counts or levels that make no sense.
+
+    >>> print(epsilon_lower_bound(1000, 1000, 0, 1000))
+    5.6
+    """
+    _require(true_positives, positives, false_positives, negatives, delta, confidence)
+    error = (1 - confidence) / 2
+    tpr = _lowest_rate(true_positives, positives, error)
+    tnr = _lowest_rate(negatives - false_positives, negatives, error)
+    found = max(_log_ratio(tpr - delta, 1 - tnr), _log_ratio(tnr - delta, 1 - tpr))
+    return LowerBound(max(0.0, down(found)))

@@ -1,0 +1,56 @@
+"""certify: the release gate for machine unlearning.
+
+Nothing heavy is imported before it is used::
+
+    from certify import Objective, bound_distance, gaussian, check
+    from certify import attacks, unlearners
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from certify import attacks, unlearners
+    from certify.convex.certificate import DistanceBound, bound_distance
+    from certify.convex.objective import Objective
+    from certify.gate.check import CheckResult, check
+    from certify.privacy import gaussian
+
+__all__ = [
+    "CheckResult",
+    "DistanceBound",
+    "Objective",
+    "__version__",
+    "attacks",
+    "bound_distance",
+    "check",
+    "gaussian",
+    "unlearners",
+]
+
+_HOMES = {
+    "CheckResult": "certify.gate.check:CheckResult",
+    "DistanceBound": "certify.convex.certificate:DistanceBound",
+    "Objective": "certify.convex.objective:Objective",
+    "attacks": "certify.attacks",
+    "bound_distance": "certify.convex.certificate:bound_distance",
+    "check": "certify.gate.check:check",
+    "gaussian": "certify.privacy.gaussian",
+    "unlearners": "certify.unlearners",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("certify-unlearning")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'certify' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = import_module(module)
+    return getattr(value, attribute) if attribute else value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""``python -m certify`` is the same as ``certify``."""
+
+from certify.cli.app import main
+
+main()

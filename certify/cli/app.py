@@ -1,0 +1,152 @@
+"""The command group. Nothing heavy is imported before the command is known."""
+
+import os
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+from certify.core.errors import CertifyError
+
+EXIT_CODES = """\b
+Exit codes:
+  0   pass
+  1   fail: a bound or an audit exceeds the policy
+  2   usage, configuration or input that makes no sense
+  3   inconclusive: the audit had too little power
+  4   refused: nothing could be certified
+  70  internal error
+"""
+
+_COMMANDS = {
+    "demo": "The whole story on real data; no arguments needed.",
+    "init": "Write a commented certify.toml.",
+    "check": "The gate: check the model of a spec against its policy.",
+    "unlearn": "Run an unlearner on the spec's original model.",
+    "report": "Render a certificate again, in another format.",
+    "list": "List unlearners, losses and report formats.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and one-line helps, and imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a first use."""
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"certify.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command for an unknown one."""
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            from certify.core.names import did_you_mean
+
+            ctx.fail(f"no command {args[0]!r}; {did_you_mean(args[0], _COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Commands and their helps, without importing any of them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
+    if value and not ctx.resilient_parsing:
+        click.echo(f"certify {version('certify-unlearning')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CERTIFY"},
+    epilog=EXIT_CODES,
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and exit.",
+)
+def app() -> None:
+    """The release gate for machine unlearning.
+
+    Proves what can be proved about a model after a deletion, refuses the rest, writes the report, returns an exit code.
+    """
+
+
+def _internal_error(error: BaseException) -> int:
+    """One line for a bug of ours; never a traceback, which could show record contents."""
+    if os.environ.get("CERTIFY_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    place = type(error).__name__
+    click.echo(
+        f"certify: internal error ({place}): this is a bug in certify, not in your data; nothing was certified. "
+        "Run again with CERTIFY_DEBUG=1 and report the traceback with `certify --version` (check it for private data first)",
+        err=True,
+    )
+    return 70
+
+
+def _explain_click(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "certify"
+    click.echo(f"certify: {' '.join(error.format_message().split())}; see `{where} --help`", err=True)
+    return error.exit_code
+
+
+def _explain(error: BaseException) -> int:
+    """Tell the user in one line, and give the exit code."""
+    match error:
+        case CertifyError():
+            click.echo(f"certify: {error}", err=True)
+            return error.exit_code
+        case click.ClickException():
+            return _explain_click(error)
+        case click.exceptions.Exit():
+            return error.exit_code
+        case KeyboardInterrupt() | click.Abort():
+            click.echo("certify: interrupted; nothing was written", err=True)
+            return 130
+        case BrokenPipeError():
+            # The reader of our output went away: what was asked for was not delivered, so this must not read as a pass.
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the interpreter flushes it at exit
+            return 74
+        case _:
+            return _internal_error(error)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        result = app.main(args=arguments, prog_name="certify", standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last line of defence
+        return _explain(error)
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    code = _run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+        code = code or 74
+    sys.exit(code)

@@ -1,0 +1,54 @@
+"""``certify list``: what is built in, what it needs and what it guarantees."""
+
+import click
+
+_TOPICS = ("unlearners", "losses", "formats")
+
+
+@click.command("list")
+@click.argument("topic", required=False, type=click.Choice(_TOPICS))
+def command(topic: str | None) -> int:
+    """List unlearners, losses and report formats: what each needs, supports and guarantees."""
+    shown = (topic,) if topic else _TOPICS
+    blocks = [{"unlearners": _unlearners, "losses": _losses, "formats": _formats}[name]() for name in shown]
+    click.echo("\n\n".join(blocks))
+    return 0
+
+
+def _unlearners() -> str:
+    from certify import unlearners
+
+    lines = ["Unlearners (`certify unlearn --method NAME`)"]
+    for name in unlearners.names():
+        method = unlearners.get(name)
+        knobs = (
+            ", ".join(f"{knob}={default.default}" for knob, default in method.__dataclass_fields__.items()) or "none"
+        )
+        lines += [
+            f"  {name:<10} {method.summary}",
+            f"             needs {method.needs}; claims: {method.claim}; knobs: {knobs}",
+            f"             {method.reference}",
+        ]
+    return "\n".join(lines)
+
+
+def _losses() -> str:
+    from certify.convex.losses import LOSSES
+
+    lines = ["Losses (`[objective] loss`); constants: sup |l'|, sup l'', sup |l'''|, R with |l'''| <= R l''"]
+    for loss in LOSSES.values():
+        c = loss.constants
+        numbers = ", ".join(
+            f"{value:.4g}" for value in (c.lipschitz, c.smoothness, c.hessian_lipschitz, c.self_concordance)
+        )
+        lines += [
+            f"  {loss.name:<10} {loss.formula}",
+            f"             targets: {loss.targets}; constants: {numbers}; guarantee: certified",
+        ]
+    return "\n".join(lines)
+
+
+def _formats() -> str:
+    from certify.cli.output import FORMATS
+
+    return "Report formats (`--format`, `--output FORMAT=FILE`)\n  " + ", ".join(FORMATS)

@@ -1,0 +1,185 @@
+"""The a-posteriori certificate: a proven upper bound on the distance to the retrained model.
+
+Let ``r`` be the gradient at ``w`` of the objective on the retained records, ``H`` the Hessian there, ``s`` a lower
+bound on its smallest eigenvalue, ``nu = sqrt(r' H^-1 r)`` the Newton decrement, ``R`` the self-concordance constant of the
+loss times the largest row norm, ``rho = R nu / sqrt(s)`` and, where ``rho < 1``, ``t = -ln(1 - rho)``. Then
+
+* strong convexity:   ``||w - w*|| <= ||r|| / l2``                      (all parameters penalised)
+* self-concordance:   ``||w - w*|| <= t / R``
+* refined Newton:     ``||w - w*|| <= ||H^-1 r|| + (t / (1 - e^-t) - 1) nu / sqrt(s)``
+
+Proofs: docs/theory.md. Nobody's solution of ``H z = r`` is trusted: for any z, with the measured ``c = r - H z``,
+``||H^-1 r|| <= ||z|| + ||c||/s`` and ``nu^2 = r.z + z.c + c' H^-1 c <= r.z + ||z|| ||c|| + ||c||^2 / s``.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from certify.convex.enclosure import (
+    Enclosed,
+    Scores,
+    enclose_gradient,
+    enclose_hessian_product,
+    gamma,
+    max_row_norm,
+    norm_upper,
+)
+from certify.convex.losses.base import TINY, UNIT
+from certify.convex.modulus import MODULUS_LIMIT, verified_modulus
+from certify.convex.objective import Objective, Problem, as_parameters, bind
+from certify.convex.solve import DENSE_LIMIT, newton_step
+from certify.core.arrays import FloatArray
+from certify.core.bounds import LowerBound, UpperBound
+from certify.core.errors import AssumptionViolatedError
+
+_RAISE = 1 + 2.0**-44
+"""More than the rounding error of the few scalar operations that end each bound."""
+
+
+@dataclass(frozen=True, eq=False)
+class DistanceBound:
+    """Proven upper bounds on ``||w - w*||``; each is infinite where it does not apply.
+
+    Attributes:
+        distance: the smallest of the three, rounding included.
+        strong_convexity: gradient norm over the strong-convexity modulus.
+        self_concordant: bound from generalised self-concordance.
+        refined: Newton step length plus a second-order correction.
+        residual_norm: norm of the gradient as computed.
+        rounding: proven bound on the error of that gradient.
+        newton_decrement: upper bound on ``sqrt(r' H^-1 r)``.
+        radius: ``R nu / sqrt(s)``; the last two bounds need it below 1.
+        modulus: verified lower bound on the smallest eigenvalue of the Hessian at w.
+        max_row_norm: largest row norm, rounded up.
+        newton_step: the step that was proposed and measured, (K, p); ``w - newton_step`` is the next iterate.
+    """
+
+    distance: UpperBound
+    strong_convexity: UpperBound
+    self_concordant: UpperBound
+    refined: UpperBound
+    residual_norm: float
+    rounding: UpperBound
+    newton_decrement: UpperBound
+    radius: UpperBound
+    modulus: LowerBound
+    max_row_norm: UpperBound
+    newton_step: FloatArray = field(repr=False)
+
+
+def bound_distance(objective: Objective, X: Any, y: Any, w: Any, sample_weight: Any = None) -> DistanceBound:
+    """Bound the Euclidean distance of ``w`` to the exact minimiser of the objective on the retained records.
+
+    Args:
+        objective: the declared objective, sum convention.
+        X: features of the *retained* records, (n, d).
+        y: their targets, (n,).
+        w: weights (d,) or (K, d), with the intercept as last column or as a pair (coef, intercept), or a fitted
+            scikit-learn estimator. Lower precision than float64 is converted exactly: certified as stored.
+        sample_weight: (n,), all 1 when absent.
+
+    Raises:
+        InputError: arrays that do not fit together.
+        AssumptionViolatedError: ``l2 <= 0``, or an intercept without penalty and without a provable modulus.
+
+    Example:
+        The minimiser of ``(w - 3)^2/2 + w^2/2`` is 1.5; from w = 2 the refined bound is its distance, 0.5.
+
+        >>> bound = bound_distance(Objective("squared", l2=1.0), [[1.0]], [3.0], [2.0])
+        >>> 0.5 <= bound.distance < 0.5000001
+        True
+    """
+    features = np.shape(X)[1] if np.ndim(X) == 2 else 0
+    parameters = as_parameters(objective, w, features) if features else np.zeros((1, 1))
+    return certify_parameters(bind(objective, X, y, len(parameters), sample_weight), parameters)
+
+
+def certify_parameters(problem: Problem, w: FloatArray) -> DistanceBound:
+    """:func:`bound_distance` for a problem and parameters (K, p) that were checked before."""
+    if not problem.objective.l2 > 0:
+        raise AssumptionViolatedError(
+            f"l2 is {problem.objective.l2:g}: without strong convexity there is no certificate",
+            where="objective.l2",
+            mend="train with l2 > 0 and declare it",
+        )
+    gradient, scores = enclose_gradient(problem, w)
+    hessian = problem.hessian(w) if problem.size <= DENSE_LIMIT else None
+    modulus = _modulus(problem, scores, hessian)
+    step = newton_step(problem, w, gradient.value, hessian)
+    return _assemble(problem, gradient, modulus, step, enclose_hessian_product(problem, scores, step))
+
+
+def _modulus(problem: Problem, scores: Scores, hessian: FloatArray | None) -> float:
+    """The larger of l2 (when it covers every parameter) and the verified smallest eigenvalue."""
+    declared = float(problem.penalty.min())
+    measured = verified_modulus(problem, scores, hessian) if hessian is not None else 0.0
+    if max(declared, measured) > 0:
+        return max(declared, measured)
+    because = (
+        f"it has more than {MODULUS_LIMIT} parameters"
+        if problem.size > MODULUS_LIMIT
+        else "the Hessian is singular to working precision"
+    )
+    if problem.outputs > 1:
+        because = "softmax does not change when all intercepts move together"
+    raise AssumptionViolatedError(
+        f"the intercept is not penalised and no strong-convexity modulus could be proved ({because})",
+        where="objective.penalize_intercept",
+        mend="penalise the intercept (penalize_intercept = true) and train again",
+    )
+
+
+def _assemble(
+    problem: Problem, gradient: Enclosed, modulus: float, step: FloatArray, product: Enclosed
+) -> DistanceBound:
+    row_norm = max_row_norm(problem)
+    penalised = float(problem.penalty.min())
+    strong = gradient.norm / penalised * _RAISE if penalised > 0 else math.inf
+    newton_norm, decrement = _newton(gradient, modulus, step, product)
+    curvature_change = problem.objective.loss_function.constants.self_concordance * row_norm * _RAISE
+    radius = curvature_change * decrement / math.sqrt(modulus) * _RAISE
+    concordant, refined = _self_concordant(newton_norm, decrement / math.sqrt(modulus), radius, curvature_change)
+    bounds = [value if math.isfinite(value) else math.inf for value in (strong, concordant, refined)]
+    return DistanceBound(
+        UpperBound(min(bounds)),
+        *map(UpperBound, bounds),
+        residual_norm=float(np.linalg.norm(gradient.value)),
+        rounding=UpperBound(gradient.error),
+        newton_decrement=UpperBound(decrement),
+        radius=UpperBound(radius),
+        modulus=LowerBound(modulus),
+        max_row_norm=UpperBound(row_norm),
+        newton_step=step,
+    )
+
+
+def _newton(gradient: Enclosed, modulus: float, step: FloatArray, product: Enclosed) -> tuple[float, float]:
+    """Upper bounds on ``||H^-1 r||`` and on the Newton decrement, from any proposed step."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        step_norm = norm_upper(step)
+        left = norm_upper(gradient.value - product.value) + gradient.error + product.error
+        left += 2 * UNIT * (norm_upper(gradient.value) + norm_upper(product.value))
+        dot = float(np.sum(gradient.value * step)) + gamma(step.size + 8) * float(np.sum(np.abs(gradient.value * step)))
+        dot += step.size * TINY
+        square = max(dot, 0.0) + (gradient.error + left) * step_norm + left * left / modulus
+    plain = gradient.norm / math.sqrt(modulus)
+    decrement = min(math.sqrt(square) if math.isfinite(square) else math.inf, plain) * _RAISE
+    newton_norm = (
+        min(step_norm + left / modulus, gradient.norm / modulus) if math.isfinite(left) else gradient.norm / modulus
+    )
+    return newton_norm * _RAISE, decrement
+
+
+def _self_concordant(newton_norm: float, scaled: float, radius: float, curvature_change: float) -> tuple[float, float]:
+    """The self-concordant and the refined bound; ``scaled`` is nu / sqrt(s)."""
+    if curvature_change == 0:
+        return scaled * _RAISE, newton_norm * _RAISE
+    if not radius < 1 - 2.0**-40:
+        return math.inf, math.inf
+    t = -math.log1p(-radius) * _RAISE
+    # t/(1 - e^-t) - 1 = (t/2) coth(t/2) - 1 + t/2 <= t/2 + t^2/12, and t itself is always an upper bound
+    growth = min(t / 2 + t * t / 12, t)
+    return t / curvature_change * _RAISE, (newton_norm + growth * scaled) * _RAISE

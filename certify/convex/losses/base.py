@@ -1,0 +1,154 @@
+"""What a loss has to provide: values, derivatives, constants that hold, and the rounding error of each derivative.
+
+Shapes: ``n`` records, ``K`` outputs (1 but for softmax). Scores ``z`` are (n, K), the rows of ``X @ w.T``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from certify.core.arrays import AnyArray, FloatArray
+
+UNIT = 2.0**-53
+"""Unit roundoff of float64."""
+
+FUNCTION_ERROR = 16 * UNIT
+"""Relative error granted to exp and expit. Libraries promise 1 to 4 ulp; tests compare with 60 digits."""
+
+TINY = 1e-300
+"""Covers every underflow in one elementwise operation."""
+
+
+@dataclass(frozen=True)
+class LossConstants:
+    """Suprema over all scores and targets; infinite where there is none.
+
+    Attributes:
+        lipschitz: sup |l'|.
+        smoothness: sup l''.
+        hessian_lipschitz: sup |l'''|.
+        self_concordance: smallest R with |l'''| <= R l'' (Bach 2010; generalised self-concordance).
+    """
+
+    lipschitz: float
+    smoothness: float
+    hessian_lipschitz: float
+    self_concordance: float
+
+
+class TargetError(ValueError):
+    """Targets that the loss is not defined for; the text says what and how to mend."""
+
+
+class Loss(ABC):
+    """A convex loss of one record as a function of its scores."""
+
+    name: ClassVar[str]
+    formula: ClassVar[str]
+    targets: ClassVar[str]
+    constants: ClassVar[LossConstants]
+    multi_output: ClassVar[bool] = False
+
+    @abstractmethod
+    def prepare(self, y: AnyArray, outputs: int) -> AnyArray:
+        """Targets in the form the other methods take.
+
+        Raises:
+            TargetError: a target is outside the loss's domain.
+        """
+
+    @abstractmethod
+    def value(self, z: FloatArray, y: AnyArray) -> FloatArray:
+        """Loss of each record, (n,)."""
+
+    @abstractmethod
+    def gradient(self, z: FloatArray, y: AnyArray) -> FloatArray:
+        """Derivative in the scores, (n, K)."""
+
+    @abstractmethod
+    def curvature_product(self, z: FloatArray, y: AnyArray, u: FloatArray) -> FloatArray:
+        """Second derivative in the scores, applied to ``u``: (n, K)."""
+
+    @abstractmethod
+    def curvature_blocks(self, z: FloatArray, y: AnyArray) -> Iterator[tuple[int, int, FloatArray]]:
+        """Entries (j, k, weights (n,)) of the second derivative with j <= k."""
+
+    @abstractmethod
+    def gradient_error(self, z: FloatArray, dz: FloatArray, y: AnyArray) -> FloatArray:
+        """Bound on |computed gradient at ``z`` - exact gradient at any score within ``dz``|, (n, K)."""
+
+    @abstractmethod
+    def curvature_product_error(
+        self, z: FloatArray, dz: FloatArray, y: AnyArray, u: FloatArray, du: FloatArray
+    ) -> FloatArray:
+        """The same for :meth:`curvature_product`, with ``u`` known within ``du``."""
+
+    @abstractmethod
+    def curvature_trace(self, z: FloatArray, dz: FloatArray, y: AnyArray) -> FloatArray:
+        """Upper bound on the trace of the second derivative at any score within ``dz``, (n,)."""
+
+
+class ScalarLoss(Loss):
+    """A loss of one score: subclasses give the derivatives and their suprema over an interval."""
+
+    @abstractmethod
+    def first(self, z: FloatArray, y: AnyArray) -> FloatArray:
+        """l'(z), elementwise on (n, 1)."""
+
+    @abstractmethod
+    def second(self, z: FloatArray, y: AnyArray) -> FloatArray:
+        """l''(z)."""
+
+    @abstractmethod
+    def first_rounding(self, z: FloatArray, y: AnyArray) -> FloatArray:
+        """Bound on the rounding error of :meth:`first` at ``z``."""
+
+    @abstractmethod
+    def second_rounding(self, z: FloatArray, y: AnyArray) -> FloatArray:
+        """Bound on the rounding error of :meth:`second` at ``z``."""
+
+    @abstractmethod
+    def second_sup(self, z: FloatArray, dz: FloatArray, y: AnyArray) -> FloatArray:
+        """Upper bound on l'' over [z - dz, z + dz]."""
+
+    @abstractmethod
+    def third_sup(self, z: FloatArray, dz: FloatArray, y: AnyArray) -> FloatArray:
+        """Upper bound on |l'''| over [z - dz, z + dz]."""
+
+    def gradient(self, z: FloatArray, y: AnyArray) -> FloatArray:
+        """Derivative in the score."""
+        return self.first(z, y[:, None])
+
+    def curvature_product(self, z: FloatArray, y: AnyArray, u: FloatArray) -> FloatArray:
+        """l''(z) u."""
+        return self.second(z, y[:, None]) * u
+
+    def curvature_blocks(self, z: FloatArray, y: AnyArray) -> Iterator[tuple[int, int, FloatArray]]:
+        """The one entry l''(z)."""
+        yield 0, 0, self.second(z, y[:, None])[:, 0]
+
+    def gradient_error(self, z: FloatArray, dz: FloatArray, y: AnyArray) -> FloatArray:
+        """Mean value theorem over the interval, plus the rounding of l' itself."""
+        column = y[:, None]
+        return self.second_sup(z, dz, column) * dz + self.first_rounding(z, column)
+
+    def curvature_product_error(
+        self, z: FloatArray, dz: FloatArray, y: AnyArray, u: FloatArray, du: FloatArray
+    ) -> FloatArray:
+        """Product rule with the error of l'' and of ``u``, plus one rounded multiplication."""
+        column = y[:, None]
+        changed = self.third_sup(z, dz, column) * dz + self.second_rounding(z, column)
+        largest = self.second_sup(z, dz, column)
+        return changed * np.abs(u) + largest * du + 2 * UNIT * (largest + changed) * np.abs(u) + TINY
+
+    def curvature_trace(self, z: FloatArray, dz: FloatArray, y: AnyArray) -> FloatArray:
+        """l'' has one entry: its supremum over the interval."""
+        return self.second_sup(z, dz, y[:, None])[:, 0]
+
+
+def real_targets(y: AnyArray) -> FloatArray:
+    """Targets as float64."""
+    return np.asarray(y, dtype=np.float64)

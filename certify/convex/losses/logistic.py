@@ -1,0 +1,62 @@
+"""Logistic loss, for two classes."""
+
+import math
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import expit
+
+from certify.convex.losses.base import FUNCTION_ERROR, TINY, LossConstants, ScalarLoss, TargetError
+from certify.core.arrays import AnyArray, FloatArray
+
+
+class Logistic(ScalarLoss):
+    """``log(1 + exp(-s z))`` with s = +1 for the positive class and -1 for the other.
+
+    l' = -s expit(-s z), l'' = expit(z) expit(-z) <= 1/4, |l'''| <= 1/(6 sqrt 3) (at z = +-1.317; not 1/4),
+    and |l'''| = |1 - 2 expit(z)| l'' <= l''.
+    """
+
+    name: ClassVar[str] = "logistic"
+    formula: ClassVar[str] = "log(1 + exp(-s z)), s = +1 or -1"
+    targets: ClassVar[str] = "two classes, {0, 1} or {-1, +1}"
+    constants: ClassVar[LossConstants] = LossConstants(1.0, 0.25, math.nextafter(1 / (6 * math.sqrt(3)), 1), 1.0)
+
+    def prepare(self, y: AnyArray, outputs: int) -> AnyArray:
+        """Targets as signs -1.0 and +1.0."""
+        del outputs
+        seen = set(np.unique(y).tolist())
+        if not (seen <= {0, 1} or seen <= {-1, 1}):
+            raise TargetError("labels must be {0, 1} or {-1, +1} for the logistic loss; use softmax for more classes")
+        return np.where(np.asarray(y) == 1, 1.0, -1.0)
+
+    def value(self, z: FloatArray, y: AnyArray) -> FloatArray:
+        """log(1 + exp(-s z)), without overflow."""
+        return np.logaddexp(0.0, -y * z[:, 0])
+
+    def first(self, z: FloatArray, y: AnyArray) -> FloatArray:
+        """-s expit(-s z)."""
+        return -y * expit(-y * z)
+
+    def second(self, z: FloatArray, y: AnyArray) -> FloatArray:
+        """expit(z) expit(-z)."""
+        del y
+        return expit(z) * expit(-z)
+
+    def first_rounding(self, z: FloatArray, y: AnyArray) -> FloatArray:
+        """Relative error of expit."""
+        return FUNCTION_ERROR * np.abs(self.first(z, y)) + TINY
+
+    def second_rounding(self, z: FloatArray, y: AnyArray) -> FloatArray:
+        """Two values of expit and a product."""
+        return 3 * FUNCTION_ERROR * self.second(z, y) + TINY
+
+    def second_sup(self, z: FloatArray, dz: FloatArray, y: AnyArray) -> FloatArray:
+        """l'' grows by at most exp(dz) within dz, and is at most 1/4."""
+        with np.errstate(over="ignore"):
+            grown = (self.second(z, y) + self.second_rounding(z, y)) * np.exp(dz) * (1 + 4 * FUNCTION_ERROR)
+        return np.minimum(grown, 0.25)
+
+    def third_sup(self, z: FloatArray, dz: FloatArray, y: AnyArray) -> FloatArray:
+        """|l'''| <= l'', and at most 1/(6 sqrt 3)."""
+        return np.minimum(self.second_sup(z, dz, y), self.constants.hessian_lipschitz)

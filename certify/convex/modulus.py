@@ -1,0 +1,66 @@
+"""A verified lower bound on the smallest eigenvalue of the Hessian at w."""
+
+import math
+
+import numpy as np
+
+from certify.convex.enclosure import Scores, gamma
+from certify.convex.losses.base import UNIT, ScalarLoss
+from certify.convex.objective import Problem
+from certify.core.arrays import FloatArray
+
+MODULUS_LIMIT = 1000
+"""Parameters up to which the eigenvalue is worth its cubic cost."""
+
+
+def _hessian_error(problem: Problem, loss: ScalarLoss, scores: Scores) -> float:
+    """Bound on the spectral norm of (computed - exact) Hessian.
+
+    Entry (j, k) is wrong by at most ``sum_i D_i |x_ij| |x_ik|``; such a matrix has norm at most ``sum_i D_i ||x_i||^2``.
+    """
+    count = gamma(problem.chunk + -(-problem.records // problem.chunk) + 8)
+    total = 0.0
+    for rows, block in problem.chunks():
+        z, dz, y = scores.value[rows], scores.error[rows], problem.targets[rows][:, None]
+        curvature = loss.third_sup(z, dz, y) * dz + loss.second_rounding(z, y) + count * loss.second_sup(z, dz, y)
+        total += float((problem.weights[rows] * curvature[:, 0]) @ np.sum(block * block, axis=1))
+    return total * (1 + 4 * gamma(problem.records + problem.shape[1] + 64)) + 4 * UNIT * problem.objective.l2
+
+
+def _shift_proves(matrix: FloatArray, shift: float) -> float:
+    """Lower bound on the smallest eigenvalue if Cholesky of ``matrix - shift I`` runs to completion, else 0.
+
+    Then ``A + E = R'R`` with ``|E| <= phi |R'||R|``, ``phi = gamma(p + 1)``, whose norm is at most
+    ``phi ||R||_F^2 <= phi/(1 - phi) tr A`` (Rump 2006).
+    """
+    size = len(matrix)
+    shifted = matrix - shift * np.eye(size)
+    try:
+        np.linalg.cholesky(shifted)
+    except np.linalg.LinAlgError:
+        return 0.0
+    phi = gamma(size + 1)
+    lost = phi / (1 - phi) * float(np.trace(np.abs(shifted))) * (1 + gamma(size + 8))
+    lost += 2 * UNIT * (float(np.max(np.abs(np.diag(matrix)))) + shift)
+    return shift - 2 * lost
+
+
+def verified_modulus(problem: Problem, scores: Scores, hessian: FloatArray) -> float:
+    """Lower bound on the smallest eigenvalue of the exact Hessian, 0 where none could be proved.
+
+    Args:
+        problem: objective and records, of a scalar loss.
+        scores: scores at w with their errors.
+        hessian: the Hessian computed at w, (p, p).
+    """
+    loss = problem.objective.loss_function
+    if not isinstance(loss, ScalarLoss) or problem.size > MODULUS_LIMIT or not np.all(np.isfinite(hessian)):
+        return 0.0
+    symmetric = np.tril(hessian) + np.tril(hessian, -1).T
+    guess = float(np.linalg.eigvalsh(symmetric)[0])
+    error = _hessian_error(problem, loss, scores)
+    for part in (1 - 1e-9, 1 - 1e-6, 0.999, 0.9, 0.5):
+        proved = _shift_proves(symmetric, guess * part) - error if guess > 0 else 0.0
+        if math.isfinite(proved) and proved > 0:
+            return proved * (1 - 2.0**-50)
+    return 0.0

@@ -1,0 +1,48 @@
+"""Untrusted solvers: they propose, the certificate measures what they got wrong."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse.linalg import LinearOperator, cg
+
+from certify.convex.objective import Problem
+from certify.core.arrays import FloatArray
+
+DENSE_LIMIT = 2500
+"""Parameters up to which the Hessian is formed (50 MB); beyond, conjugate gradients on Hessian products."""
+
+
+def newton_step(problem: Problem, w: FloatArray, gradient: FloatArray, hessian: FloatArray | None = None) -> FloatArray:
+    """An approximate solution z of ``H(w) z = gradient``, (K, p). Nothing about its quality is promised."""
+    if problem.size <= DENSE_LIMIT:
+        matrix = problem.hessian(w) if hessian is None else hessian
+        try:
+            return np.asarray(cho_solve(cho_factor(matrix), gradient.ravel())).reshape(problem.shape)
+        except (np.linalg.LinAlgError, ValueError):
+            pass  # not positive definite in floating point, or not finite: let the iterative solver try
+    return conjugate_gradient(lambda v: problem.hessian_product(w, v), gradient)
+
+
+def conjugate_gradient(product: Callable[[FloatArray], FloatArray], gradient: FloatArray) -> FloatArray:
+    """Conjugate gradients with an explicit tolerance (the default of SciPy is far too loose for a certificate)."""
+    shape = gradient.shape
+    operator = LinearOperator(
+        (gradient.size, gradient.size), matvec=lambda v: product(v.reshape(shape)).ravel(), dtype=np.float64
+    )
+    solution, _ = cg(operator, gradient.ravel(), rtol=1e-12, atol=0.0, maxiter=1000)
+    result = np.asarray(solution).reshape(shape)
+    return result if np.all(np.isfinite(result)) else np.zeros(shape)
+
+
+def line_search(problem: Problem, w: FloatArray, step: FloatArray, gradient: FloatArray) -> FloatArray | None:
+    """``w - a step`` with the largest a in 1, 1/2, 1/4, ... of sufficient decrease; None when there is none."""
+    start, slope = problem.value(w), float(np.sum(gradient * step))
+    length = 1.0
+    while length > 1e-12 and slope > 0 and math.isfinite(start):
+        candidate = w - length * step
+        if problem.value(candidate) <= start - 1e-4 * length * slope:
+            return candidate
+        length /= 2
+    return None

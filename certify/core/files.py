@@ -1,0 +1,121 @@
+"""Writing so that a file is there whole or not at all, and hashing what is read."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from certify.core.errors import InputError
+
+
+def reason(error: OSError) -> str:
+    """The operating system's words for an error, without the path."""
+    return (error.strerror or type(error).__name__).lower()
+
+
+def _write_error(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot be written ({reason(error)})", where=str(path), mend="choose another path")
+
+
+def _stage(path: Path, content: bytes) -> Path:
+    """Write ``content`` beside ``path`` under a temporary name, flushed to disk."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return Path(name)
+
+
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write several files: all are staged before the first takes its place, so a full disk leaves none.
+
+    Raises:
+        InputError: a path cannot be written; no file of this call was replaced.
+    """
+    staged: dict[Path, Path] = {}
+    try:
+        for path, content in contents.items():
+            check_writable(path)
+            try:
+                staged[path] = _stage(path, content)
+            except OSError as error:
+                raise _write_error(path, error) from error
+        for path in list(staged):
+            staged.pop(path).replace(path)
+    finally:
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write one file whole or not at all."""
+    write_files({path: content})
+
+
+def check_writable(path: Path) -> None:
+    """Refuse early a path whose folder is missing or that is a folder itself."""
+    if path.is_dir():
+        raise InputError("is a folder, not a file", where=str(path), mend="name a file in it")
+    if not path.parent.is_dir():
+        raise InputError("its folder does not exist", where=str(path), mend=f"create {path.parent} first")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError("its folder is not writable", where=str(path), mend="choose another path")
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents; one clear line when that is impossible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot be made a folder ({reason(error)})", where=str(path), mend="choose another path"
+        ) from error
+    return path
+
+
+def open_input(path: Path) -> BinaryIO:
+    """Open a file for reading, with a message a person can act on."""
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise InputError("no such file", where=str(path), mend="check the path in the spec") from None
+    except IsADirectoryError:
+        raise InputError("is a folder, not a file", where=str(path), mend="name the file in it") from None
+    except OSError as error:
+        raise InputError(f"cannot be read ({reason(error)})", where=str(path), mend="check its permissions") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file."""
+    with open_input(path) as file:
+        content = file.read()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError("is not UTF-8 text", where=str(path), mend="save it as UTF-8") from None
+
+
+def digest_stream(file: BinaryIO) -> tuple[str, int]:
+    """SHA-256 and length of a file from its start; the position is at the start again afterwards."""
+    file.seek(0)
+    value = hashlib.file_digest(file, "sha256").hexdigest()
+    size = file.tell()
+    file.seek(0)
+    return value, size
+
+
+def remove_quietly(path: Path) -> None:
+    """Remove a file if it is there."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)

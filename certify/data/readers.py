@@ -1,0 +1,178 @@
+"""Readers of datasets: .npz, .csv and, with the extra ``parquet``, .parquet."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from certify.core.arrayfiles import FileRecord, read_arrays, record_of
+from certify.core.arrays import AnyArray
+from certify.core.errors import ConfigurationError, InputError
+from certify.core.files import open_input, read_text
+from certify.core.names import did_you_mean
+from certify.data.dataset import Dataset, parse_ids
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a table is what. Features are all the others when they are not named."""
+
+    target: str
+    features: tuple[str, ...] | None = None
+    id: str | None = None
+    sample_weight: str | None = None
+
+
+def read_dataset(path: Path, columns: Columns | None = None) -> tuple[Dataset, FileRecord]:
+    """Read records by the file's suffix.
+
+    Raises:
+        InputError: the file is missing, damaged, of unknown kind, or makes no sense.
+        ConfigurationError: a named column does not exist, or a table comes without [data.columns].
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return _from_npz(path)
+    if suffix not in (".csv", ".parquet"):
+        raise InputError(
+            f"cannot read data from a {suffix or 'suffixless'} file",
+            where=str(path),
+            mend="use .npz (arrays X, y, ids), .csv or .parquet",
+        )
+    if columns is None:
+        raise ConfigurationError(
+            "a table needs [data.columns]",
+            where=str(path),
+            mend='name at least its target: [data.columns] target = "..."',
+        )
+    with open_input(path) as file:
+        record = record_of(path, file)
+    table = _csv_table(path) if suffix == ".csv" else _parquet_table(path)
+    return _from_table(path, table, columns), record
+
+
+def _from_npz(path: Path) -> tuple[Dataset, FileRecord]:
+    arrays, record = read_arrays(path)
+    for name in ("X", "y"):
+        if name not in arrays:
+            raise InputError(
+                f"has no array {name!r} (it has: {', '.join(sorted(arrays)) or 'none'})",
+                where=str(path),
+                mend="save it with numpy.savez(path, X=..., y=..., ids=...)",
+            )
+    for name in ("X", "y", "ids", "sample_weight"):
+        if name in arrays and arrays[name].ndim == 0:
+            raise InputError(
+                f"{name} is a single value, not an array",
+                where=str(path),
+                mend="save it with one entry a record",
+            )
+    ids = arrays.get("ids", np.arange(len(arrays["X"])))
+    return Dataset(arrays["X"], arrays["y"], ids, arrays.get("sample_weight"), str(path)), record
+
+
+def _csv_table(path: Path) -> dict[str, AnyArray]:
+    rows = list(csv.reader(io.StringIO(read_text(path), newline="")))
+    rows = [row for row in rows if row]
+    if len(rows) < 2:
+        raise InputError("has no records under its header line", where=str(path), mend="check how the file was made")
+    header = [name.strip() for name in rows[0]]
+    if len(set(header)) != len(header):
+        raise InputError("two columns have the same name", where=str(path), mend="rename one of them")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(header):
+            raise InputError(
+                f"record {number - 1} has {len(row)} fields, the header has {len(header)}",
+                where=str(path),
+                mend="check the file's quoting and line ends",
+            )
+    return {name: np.array([row[index] for row in rows[1:]]) for index, name in enumerate(header)}
+
+
+def _parquet_table(path: Path) -> dict[str, AnyArray]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise InputError(
+            "reading .parquet needs pyarrow", where=str(path), mend="install certify-unlearning[parquet]"
+        ) from None
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError):
+        raise InputError("is not a readable parquet file", where=str(path), mend="write it again") from None
+    for name in table.column_names:
+        if table[name].null_count:
+            raise InputError(
+                f"column {name!r} has {table[name].null_count} missing values",
+                where=str(path),
+                mend="fill or drop them before training",
+            )
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def _from_table(path: Path, table: dict[str, AnyArray], columns: Columns) -> Dataset:
+    special = {columns.target, columns.id, columns.sample_weight} - {None}
+    features = columns.features or tuple(name for name in table if name not in special)
+    for key, name in [
+        ("target", columns.target),
+        ("id", columns.id),
+        ("sample_weight", columns.sample_weight),
+        *(("features", name) for name in features),
+    ]:
+        if name is not None and name not in table:
+            raise ConfigurationError(
+                f"{path.name} has no column {name!r}",
+                where=f"data.columns.{key}",
+                mend=did_you_mean(name, table),
+            )
+    if not features:
+        raise ConfigurationError("no feature column is left", where="data.columns.features", mend="name the features")
+    X = np.column_stack([_numbers(path, name, table[name]) for name in features])
+    ids = np.arange(len(X)) if columns.id is None else _ids(table[columns.id])
+    weight = (
+        None if columns.sample_weight is None else _numbers(path, columns.sample_weight, table[columns.sample_weight])
+    )
+    return Dataset(X, _numbers(path, columns.target, table[columns.target]), ids, weight, str(path))
+
+
+def _numbers(path: Path, name: str, column: AnyArray) -> AnyArray:
+    try:
+        return np.asarray(column.astype(np.float64))
+    except (ValueError, TypeError):
+        row = next(index for index, value in enumerate(column.tolist(), 1) if not _is_number(value))
+        raise InputError(
+            f"column {name!r} is not a number in record {row}",
+            where=str(path),
+            mend="encode or clean that column before training",
+        ) from None
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _ids(column: AnyArray) -> AnyArray:
+    """Ids as whole numbers where all of them are, otherwise as strings."""
+    if column.dtype.kind in "iu":
+        return column
+    texts = [str(value).strip() for value in column.tolist()]
+    if all(text.lstrip("-").isdecimal() and str(int(text)) == text for text in texts) and max(map(len, texts)) < 19:
+        return np.array([int(text) for text in texts])
+    return np.array(texts)
+
+
+def read_forget_set(path: Path, dataset: Dataset) -> tuple[AnyArray, FileRecord]:
+    """Positions of the records to forget, from a text file with one id a line."""
+    with open_input(path) as file:
+        record = record_of(path, file)
+    lines: Sequence[str] = read_text(path).splitlines()
+    return parse_ids(lines, dataset, str(path)), record

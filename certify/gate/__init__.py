@@ -1,0 +1,1 @@
+"""Floor 4: the spec, the policy and the check."""

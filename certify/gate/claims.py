@@ -1,0 +1,181 @@
+"""What is claimed, under which assumptions, what it means for a person, and what is not covered."""
+
+import numpy as np
+
+from certify.core.rounding import format_lower, format_plain, format_upper
+from certify.core.verdict import Verdict
+from certify.gate.inputs import Inputs
+from certify.gate.measure import Measurement
+from certify.gate.spec import PolicySpec
+from certify.privacy import gaussian
+from certify.reports.schema import Assumption, Attacker, AttackLimit, Bounds, CurvePoint, Guarantee
+
+_CURVE_DELTAS = np.logspace(-12, -1, 45)
+_FALSE_POSITIVE_RATES = (0.001, 0.01, 0.1)
+
+NOT_COVERED = (
+    "The file under review itself, without the noise: the guarantee is about the weights after the policy's noise was added, once.",
+    "Releases made before the deletion: whoever holds the earlier model can compare it with this one and may learn much about the forgotten records.",
+    "Other copies and derivatives of the records: backups, logs, embeddings, other models, features computed with them.",
+    "The same facts in other records: records of other people that resemble or repeat those of the forgotten ones were retained and still act.",
+    "Choices made while looking at the forgotten records (hyper-parameters, features, scaling), unless they were made again without them.",
+    "The honesty of the operator: this shows what these weights are, on this data; it cannot show that no other copy of the data or the model is kept.",
+    "Several releases together: each further release adds to what can be learned (the total mu is the root of the sum of squares).",
+)
+
+
+def guarantee(verdict: Verdict, policy: PolicySpec, measured: Measurement | None) -> Guarantee:
+    """The guarantee, or none with the reason."""
+    if verdict is not Verdict.PASS or measured is None:
+        return Guarantee(kind="none", reason=f"the check did not pass: {verdict.meaning}")
+    return Guarantee(
+        kind="certified",
+        reason="measured gradient on the retained records, proven distance to the retrained weights, exact Gaussian curve",
+        epsilon=measured.epsilon,
+        delta=policy.delta,
+        mu=measured.mu,
+        distance=float(measured.bound.distance),
+    )
+
+
+def bounds_part(measured: Measurement) -> Bounds:
+    """The certificate's numbers, for the document."""
+    bound = measured.bound
+    return Bounds(
+        distance=float(bound.distance),
+        strong_convexity=float(bound.strong_convexity),
+        self_concordant=float(bound.self_concordant),
+        refined=float(bound.refined),
+        residual_norm=bound.residual_norm,
+        rounding=float(bound.rounding),
+        newton_decrement=float(bound.newton_decrement),
+        radius=float(bound.radius),
+        modulus=float(bound.modulus),
+        max_row_norm=float(bound.max_row_norm),
+    )
+
+
+def curve(measured: Measurement) -> tuple[CurvePoint, ...]:
+    """epsilon(delta) at the measured mu."""
+    if not np.isfinite(measured.mu):
+        return ()
+    return tuple(
+        CurvePoint(delta=float(delta), epsilon=gaussian.epsilon(measured.mu, float(delta))) for delta in _CURVE_DELTAS
+    )
+
+
+def attacker(measured: Measurement) -> Attacker:
+    """The guarantee as limits on every attack, known and unknown."""
+    limits = tuple(AttackLimit(fpr=fpr, tpr=gaussian.attacker_tpr(measured.mu, fpr)) for fpr in _FALSE_POSITIVE_RATES)
+    return Attacker(accuracy=gaussian.attacker_accuracy(measured.mu), limits=limits)
+
+
+def assumptions(
+    inputs: Inputs, policy: PolicySpec, measured: Measurement | None, refusal: str | None, copies: int
+) -> tuple[Assumption, ...]:
+    """Every condition of the theorem, and how it is known to hold."""
+    parts = [
+        _records(inputs),
+        _delta(inputs, policy),
+        _convex(measured, refusal),
+        *_concordant(inputs, measured),
+    ]
+    return (*parts, *_arithmetic(measured), _copies(copies), *_declared(inputs, policy))
+
+
+def _records(inputs: Inputs) -> Assumption:
+    return Assumption(
+        id="retained-records",
+        statement="The gradient is taken over exactly the retained records.",
+        status="verified",
+        evidence=f"{inputs.problem.records:,} records read; none of the {len(inputs.forgotten):,} forgotten ids is among them",
+    )
+
+
+def _delta(inputs: Inputs, policy: PolicySpec) -> Assumption:
+    limit = 1 / inputs.problem.records
+    return Assumption(
+        id="small-delta",
+        statement="delta is below one over the number of retained records.",
+        status="verified" if policy.delta < limit else "violated",
+        evidence=f"{format_plain(policy.delta)} against {format_lower(limit)}",
+    )
+
+
+def _convex(measured: Measurement | None, refusal: str | None) -> Assumption:
+    return Assumption(
+        id="strong-convexity",
+        statement="The objective is strongly convex, so that there is one minimiser to compare with.",
+        status="violated" if measured is None else "verified",
+        evidence=refusal or "not measured"
+        if measured is None
+        else f"smallest eigenvalue of the Hessian at least {measured.bound.modulus}",
+    )
+
+
+def _concordant(inputs: Inputs, measured: Measurement | None) -> tuple[Assumption, ...]:
+    """Needed only where a bound of that kind gave the distance."""
+    if measured is None or measured.bound.distance == measured.bound.strong_convexity:
+        return ()
+    constant = inputs.objective.loss_function.constants.self_concordance
+    evidence = f"R = {format_upper(constant)} x row norm {measured.bound.max_row_norm}; R nu / sqrt(s) = {measured.bound.radius}, must be below 1"
+    statement = "The loss is generalised self-concordant and the Newton decrement is small enough."
+    return (Assumption(id="self-concordance", statement=statement, status="verified", evidence=evidence),)
+
+
+def _arithmetic(measured: Measurement | None) -> tuple[Assumption, ...]:
+    if measured is None:
+        return ()
+    error = Assumption(
+        id="rounding",
+        statement="The rounding error of the gradient is included in the bound.",
+        status="verified",
+        evidence=f"proven error {measured.bound.rounding} on a computed norm of {format_upper(measured.bound.residual_norm)}",
+    )
+    model = Assumption(
+        id="arithmetic",
+        statement="The machine rounds as IEEE 754 says, matrix products obey the standard error model, exp errs by less than 8 units in the last place.",
+        status="declared",
+        evidence="property of the processor and of the numerical libraries",
+    )
+    return error, model
+
+
+def _copies(copies: int) -> Assumption:
+    return Assumption(
+        id="copies",
+        statement="No retained record is a copy of a forgotten one.",
+        status="verified" if copies == 0 else "declared",
+        evidence="0 exact copies found"
+        if copies == 0
+        else f"{copies:,} retained records equal a forgotten one in every feature and in the target: declared to be other people's, they were not removed",
+    )
+
+
+def _declared(inputs: Inputs, policy: PolicySpec) -> tuple[Assumption, ...]:
+    items = (
+        (
+            "objective",
+            "The declared objective is the one a retraining would minimise.",
+            inputs.objective.formula + f", l2 = {format_plain(inputs.objective.l2)}",
+        ),
+        (
+            "preprocessing",
+            "The features of the retained records do not depend on the forgotten ones (no scaler, encoder or selection fitted with them).",
+            "declared by whoever wrote the spec",
+        ),
+        (
+            "hyper-parameters",
+            "Loss, l2 and noise were fixed without looking at who asks to be forgotten.",
+            f"noise_std {format_plain(policy.noise_std)} from the policy file",
+        ),
+        (
+            "noise",
+            "The release adds fresh Gaussian noise of the policy's noise_std to every weight, drawn once, after this check, from the operating system's entropy.",
+            "to be done by whoever releases the model",
+        ),
+    )
+    return tuple(
+        Assumption(id=name, statement=statement, status="declared", evidence=evidence)
+        for name, statement, evidence in items
+    )

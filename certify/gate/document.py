@@ -1,0 +1,177 @@
+"""From measurements to the document."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from certify.core.arrayfiles import FileRecord
+from certify.core.errors import ConfigurationError
+from certify.core.verdict import Verdict, worst
+from certify.gate import claims
+from certify.gate.evidence import read_evidence
+from certify.gate.inputs import Inputs, Model
+from certify.gate.measure import Measurement, distance_limit, measure
+from certify.gate.spec import PolicySpec
+from certify.gate.utility import METRICS, utility
+from certify.reports.schema import (
+    SCHEMA_VERSION,
+    CheckEntry,
+    Comparison,
+    Document,
+    FileDigest,
+    NextStep,
+    ObjectiveSummary,
+    PolicySummary,
+    Reproduction,
+    Request,
+    Subject,
+    Tool,
+    Utility,
+)
+
+
+def build_document(
+    inputs: Inputs,
+    checks: tuple[CheckEntry, ...],
+    measured: Measurement | None,
+    refusal: str | None,
+    steps: tuple[NextStep, ...],
+) -> Document:
+    """Everything a check found, as one document."""
+    policy, copies = (
+        inputs.loaded.spec.policy,
+        inputs.retained.copies_of(inputs.dataset.take(inputs.forgotten)),
+    )
+    assumptions = claims.assumptions(inputs, policy, measured, refusal, copies)
+    verdict = worst([check.verdict for check in checks])
+    if verdict is Verdict.PASS and any(item.status == "violated" for item in assumptions):
+        verdict = Verdict.REFUSED  # a violated assumption is never a pass, whatever the checks say
+    return Document(
+        schema_version=SCHEMA_VERSION,
+        created=_now(),
+        tool=tool(),
+        verdict=verdict,
+        exit_code=verdict.exit_code,
+        subject=_subject(inputs),
+        request=_request(inputs, copies),
+        policy=_policy(policy),
+        checks=checks,
+        guarantee=claims.guarantee(verdict, policy, measured),
+        assumptions=assumptions,
+        not_covered=claims.NOT_COVERED,
+        reproduction=Reproduction(
+            command=f"certify check {inputs.loaded.path.name}", spec=_digest(inputs.loaded.record)
+        ),
+        objective=_objective(inputs),
+        bounds=None if measured is None else claims.bounds_part(measured),
+        curve=() if measured is None else claims.curve(measured),
+        attacker=claims.attacker(measured) if measured is not None and verdict is Verdict.PASS else None,
+        comparison=_comparison(inputs, measured, policy),
+        utility=_utility(inputs),
+        next_steps=steps,
+        evidence=read_evidence(inputs),
+    )
+
+
+def tool() -> Tool:
+    """This software and the libraries its numbers depend on."""
+    libraries = {name: version(name) for name in ("numpy", "scipy")}
+    return Tool(
+        name="certify",
+        version=version("certify-unlearning"),
+        python=platform.python_version(),
+        libraries=libraries,
+    )
+
+
+def _now() -> str:
+    """UTC time; SOURCE_DATE_EPOCH fixes it, so that the same inputs can give the same bytes."""
+    fixed = os.environ.get("SOURCE_DATE_EPOCH")
+    if fixed is None:
+        moment = datetime.now(UTC)
+    else:
+        try:
+            moment = datetime.fromtimestamp(int(fixed), UTC)
+        except (ValueError, OverflowError, OSError):
+            raise ConfigurationError(
+                f"{fixed!r} is not a number of seconds", where="SOURCE_DATE_EPOCH", mend="unset it"
+            ) from None
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _digest(record: FileRecord) -> FileDigest:
+    return FileDigest(path=record.path, sha256=record.sha256, bytes=record.size)
+
+
+def _subject(inputs: Inputs) -> Subject:
+    original = None if inputs.original is None else _digest(inputs.original.record)
+    return Subject(
+        kind="glm",
+        model=_digest(inputs.model.record),
+        original=original,
+        parameters=inputs.problem.size,
+        stored_as=inputs.model.weights.stored_as,
+    )
+
+
+def _request(inputs: Inputs, copies: int) -> Request:
+    return Request(
+        forgotten=len(inputs.forgotten),
+        retained=inputs.problem.records,
+        total=len(inputs.dataset),
+        data=_digest(inputs.data_record),
+        forget=_digest(inputs.forget_record),
+        retained_digest=inputs.retained.digest(),
+        copies_retained=copies,
+    )
+
+
+def _policy(policy: PolicySpec) -> PolicySummary:
+    return PolicySummary(**policy.model_dump(), distance_limit=distance_limit(policy))
+
+
+def _objective(inputs: Inputs) -> ObjectiveSummary:
+    objective = inputs.objective
+    return ObjectiveSummary(
+        loss=objective.loss,
+        formula=objective.formula,
+        l2=objective.l2,
+        fit_intercept=objective.fit_intercept,
+        penalize_intercept=objective.penalize_intercept,
+        sample_weights=inputs.dataset.sample_weight is not None,
+        features=inputs.dataset.X.shape[1],
+        outputs=inputs.problem.outputs,
+    )
+
+
+def _comparison(inputs: Inputs, measured: Measurement | None, policy: PolicySpec) -> Comparison | None:
+    """The original model, certified in the same way on the same retained records."""
+    original = inputs.original
+    if original is None or measured is None:
+        return None
+    before = measure(inputs.problem, original.parameters, policy)
+    return Comparison(
+        moved=float(
+            abs(inputs.model.parameters - original.parameters).ravel()
+            @ abs(inputs.model.parameters - original.parameters).ravel()
+        )
+        ** 0.5,
+        original_distance=float(before.bound.distance),
+        original_mu=before.mu,
+        original_epsilon=before.epsilon,
+        identical=inputs.model.weights.same_as(original.weights),
+    )
+
+
+def _utility(inputs: Inputs) -> tuple[Utility, ...]:
+    if inputs.test is None:
+        return ()
+
+    def score(model: Model | None) -> float | None:
+        return None if model is None or inputs.test is None else utility(inputs.test, model.parameters)
+
+    unlearned = score(inputs.model)
+    assert unlearned is not None
+    metric = METRICS[inputs.objective.loss]
+    return (Utility(metric=metric, records=inputs.test.records, unlearned=unlearned, original=score(inputs.original)),)

@@ -1,0 +1,72 @@
+"""The unlearner's own record of its run: shown in the report as declared, never used for the verdict."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from certify.core.arrayfiles import read_record
+from certify.core.errors import InputError
+from certify.core.files import read_text
+from certify.gate.inputs import Inputs
+from certify.reports.schema import Evidence as EvidencePart
+from certify.reports.schema import FileDigest
+from certify.unlearners import Evidence
+
+
+class EvidenceFile(BaseModel):
+    """What `certify unlearn` writes beside the weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    evidence_version: str
+    model_sha256: str
+    method: str
+    knobs: dict[str, float | int | str | None]
+    claim: str
+    counts: dict[str, int]
+    seconds: float
+    residual_norms: tuple[float, ...]
+    moved: float
+    records_read: int
+    warnings: tuple[str, ...]
+
+
+def evidence_path(model: Path) -> Path:
+    """Where the evidence of a model lies: beside it."""
+    return model.with_name(model.name + ".evidence.json")
+
+
+def dump_evidence(evidence: Evidence, claim: str, model_sha256: str) -> bytes:
+    """The evidence file's bytes."""
+    content = EvidenceFile(evidence_version="1.0", model_sha256=model_sha256, claim=claim, **asdict(evidence))
+    return (content.model_dump_json(indent=2) + "\n").encode()
+
+
+def read_evidence(inputs: Inputs) -> EvidencePart | None:
+    """The evidence named in the spec, or the one beside the model; None when there is none.
+
+    Raises:
+        InputError: the file named in the spec is missing, or an evidence file is damaged.
+    """
+    named = inputs.loaded.spec.release.evidence
+    path = inputs.loaded.resolve(named) if named is not None else evidence_path(Path(inputs.model.record.path))
+    if named is None and not path.is_file():
+        return None
+    record = read_record(path)
+    try:
+        content = EvidenceFile.model_validate(json.loads(read_text(path)))
+    except (ValidationError, json.JSONDecodeError, RecursionError):
+        raise InputError(
+            "is not an evidence file, or a damaged one",
+            where=str(path),
+            mend="run `certify unlearn` again, or remove it",
+        ) from None
+    return EvidencePart(
+        file=FileDigest(path=record.path, sha256=record.sha256, bytes=record.size),
+        method=content.method,
+        model_matches=content.model_sha256 == inputs.model.record.sha256,
+        counts=dict(content.counts),
+        seconds=content.seconds,
+    )

@@ -1,0 +1,114 @@
+"""Reading the spec: from TOML to types, with one clear line for whatever is wrong."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from certify.core.arrayfiles import FileRecord, read_record
+from certify.core.errors import ConfigurationError
+from certify.core.files import read_text
+from certify.core.names import did_you_mean
+from certify.gate.spec import Spec
+
+DEFAULT_SPEC = "certify.toml"
+
+
+@dataclass(frozen=True)
+class LoadedSpec:
+    """A spec, where it came from, and the folder its paths are relative to."""
+
+    spec: Spec
+    path: Path
+    record: FileRecord
+
+    def resolve(self, path: str) -> Path:
+        """A path of the spec; relative ones start at the spec's folder."""
+        return self.path.parent / path
+
+
+def find_spec(path: str | Path | None) -> Path:
+    """The spec file: the one named, else certify.toml, else a pyproject.toml that has [tool.certify].
+
+    Raises:
+        ConfigurationError: none of them is there.
+    """
+    if path is not None:
+        given = Path(path)
+        return given / DEFAULT_SPEC if given.is_dir() else given
+    if Path(DEFAULT_SPEC).is_file():
+        return Path(DEFAULT_SPEC)
+    project = Path("pyproject.toml")
+    if project.is_file() and "certify" in _parse_toml(project).get("tool", {}):
+        return project
+    raise ConfigurationError("no spec file here", where=DEFAULT_SPEC, mend="name one, or write one with `certify init`")
+
+
+def load_spec(path: str | Path | None = None) -> LoadedSpec:
+    """Read and validate a spec.
+
+    Raises:
+        ConfigurationError: not TOML, unknown or missing keys, wrong types, impossible values.
+        InputError: the file cannot be read.
+    """
+    file = find_spec(path)
+    raw = _parse_toml(file)
+    if file.name == "pyproject.toml":
+        raw = raw.get("tool", {}).get("certify")
+        if raw is None:
+            raise ConfigurationError(
+                "has no [tool.certify] table", where=str(file), mend="add one, or name a certify.toml"
+            )
+    try:
+        spec = Spec.model_validate(raw)
+    except ValidationError as error:
+        raise _explain(error, file) from None
+    if spec.release.kind == "glm" and spec.objective is None:
+        raise ConfigurationError(
+            "a glm needs the table [objective]",
+            where=str(file),
+            mend="declare loss and l2 as they were trained",
+        )
+    return LoadedSpec(spec, file, read_record(file))
+
+
+def _parse_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"is not valid TOML ({error})", where=str(path), mend="correct that line") from None
+
+
+def _explain(error: ValidationError, file: Path) -> ConfigurationError:
+    """The first problem in words, and how many more there are."""
+    problems = error.errors(include_url=False)
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
+    key = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    what, mend = _words(first, key)
+    return ConfigurationError(f"{what}{more}", where=str(file), mend=mend)
+
+
+def _words(problem: ErrorDetails, key: str) -> tuple[str, str]:
+    if problem["type"] == "extra_forbidden":
+        section = _section_of(problem["loc"][:-1])
+        return f"unknown key {key}", did_you_mean(str(problem["loc"][-1]), section.model_fields if section else ())
+    if problem["type"] == "missing":
+        return f"{key} is missing", f"add it; `certify init` writes a commented {DEFAULT_SPEC}"
+    return f"{key}: {problem['msg'].lower().replace('input should', 'should')}", "correct the value"
+
+
+def _section_of(location: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The model that a location in the spec belongs to."""
+    section: type[BaseModel] = Spec
+    for part in location:
+        field = section.model_fields.get(str(part))
+        candidates = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        inner = next((kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        if inner is None:
+            return None
+        section = inner
+    return section

@@ -1,0 +1,76 @@
+"""What is measured of one set of weights: the certified distance and what it means under the policy's noise."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from certify.convex.certificate import DistanceBound, certify_parameters
+from certify.convex.objective import Problem
+from certify.convex.solve import line_search
+from certify.core.arrays import FloatArray
+from certify.gate.spec import PolicySpec
+from certify.privacy import gaussian
+
+_STEPS_AHEAD = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """A certified distance, and the privacy it gives under the policy's noise.
+
+    Attributes:
+        bound: the certificate.
+        mu: distance over noise_std, rounded up.
+        epsilon: upper bound at the policy's delta.
+    """
+
+    bound: DistanceBound
+    mu: float
+    epsilon: float
+
+    def meets(self, policy: PolicySpec) -> bool:
+        """Whether it is within every limit of the policy."""
+        return self.epsilon <= policy.epsilon and (
+            policy.tolerance is None or float(self.bound.distance) <= policy.tolerance
+        )
+
+
+def measure(problem: Problem, parameters: FloatArray, policy: PolicySpec) -> Measurement:
+    """Certify parameters and convert under the policy.
+
+    Raises:
+        AssumptionViolatedError: the theorem does not apply.
+    """
+    bound = certify_parameters(problem, parameters)
+    mu = gaussian.ratio(float(bound.distance), policy.noise_std)
+    return Measurement(bound, mu, gaussian.epsilon(mu, policy.delta))
+
+
+def distance_limit(policy: PolicySpec) -> float:
+    """Largest certified distance the policy lets pass, rounded down."""
+    allowed = gaussian.mu(policy.epsilon, policy.delta) * policy.noise_std * (1 - 2.0**-50)
+    return min(allowed, policy.tolerance) if policy.tolerance is not None else allowed
+
+
+def look_ahead(problem: Problem, parameters: FloatArray, first: Measurement, policy: PolicySpec) -> list[Measurement]:
+    """Certificates after 1, 2, ... Newton steps, until the policy is met; measured, not predicted.
+
+    Empty when ten steps do not get there.
+    """
+    ahead: list[Measurement] = []
+    current, w = first, parameters
+    for _ in range(_STEPS_AHEAD):
+        w = _next(problem, w, current)
+        current = measure(problem, w, policy)
+        ahead.append(current)
+        if current.meets(policy):
+            return ahead
+    return []
+
+
+def _next(problem: Problem, w: FloatArray, current: Measurement) -> FloatArray:
+    step = current.bound.newton_step
+    if np.isfinite(current.bound.refined):
+        return w - step
+    shortened = line_search(problem, w, step, problem.gradient(w))
+    return w - step if shortened is None else shortened

@@ -1,0 +1,89 @@
+"""The spec file as types: what is released, on which data, under which limits. Unknown keys are refused."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Section(BaseModel):
+    # strict: a quoted number is a mistake, not a number
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ReleaseSpec(_Section):
+    """[release]: the model under review."""
+
+    model: Text
+    kind: Literal["glm", "torch"]
+    original: Text | None = None
+    evidence: Text | None = None
+    architecture: Text | None = None
+    retrained: list[Text] | None = None
+    unlearner: Text | None = None
+    train: Text | None = None
+
+
+class ObjectiveSpec(_Section):
+    """[objective]: what training minimised."""
+
+    loss: Text
+    l2: Annotated[float, Field(allow_inf_nan=False)]
+    fit_intercept: bool = False
+    penalize_intercept: bool = True
+
+
+class ColumnsSpec(_Section):
+    """[data.columns]: the columns of a table."""
+
+    target: Text
+    features: Annotated[list[Text], Field(min_length=1)] | None = None
+    id: Text | None = None
+    sample_weight: Text | None = None
+
+
+class DataSpec(_Section):
+    """[data]: the training records and the ids to forget."""
+
+    path: Text
+    forget: Text
+    test: Text | None = None
+    columns: ColumnsSpec | None = None
+
+
+class PolicySpec(_Section):
+    """[policy]: the limits."""
+
+    epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    noise_std: Positive
+    tolerance: Positive | None = None
+    max_total_mu: Positive | None = None
+
+
+class RateLimit(_Section):
+    """A true-positive rate that no attack may exceed at a false-positive rate."""
+
+    fpr: Annotated[float, Field(gt=0, lt=1)]
+    tpr: Annotated[float, Field(gt=0, le=1)]
+
+
+class AuditSpec(_Section):
+    """[audit]: the empirical attacks."""
+
+    attacks: Annotated[list[Text], Field(min_length=1)]
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    max_tpr_at_fpr: RateLimit | None = None
+    max_epsilon_lower_bound: Positive | None = None
+
+
+class Spec(_Section):
+    """The whole spec file."""
+
+    release: ReleaseSpec
+    data: DataSpec
+    policy: PolicySpec
+    objective: ObjectiveSpec | None = None
+    audit: AuditSpec | None = None

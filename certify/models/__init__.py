@@ -1,0 +1,1 @@
+"""Floor 1: weights, loaded without running code."""

@@ -1,0 +1,162 @@
+r"""The privacy curve of the Gaussian mechanism, exact, and rounded against ourselves.
+
+Two Gaussians with the same covariance whose means differ by ``shift`` (in units where the noise has standard
+deviation ``noise_std``) are ``mu``-GDP with ``mu = shift / noise_std`` (Dong, Roth, Su 2022). For every
+``epsilon >= 0`` the smallest delta is (Balle, Wang 2018, theorem 8)
+
+    delta(epsilon; mu) = Phi(mu/2 - epsilon/mu) - exp(epsilon) * Phi(-mu/2 - epsilon/mu).
+
+With ``q = epsilon/mu - mu/2``, ``p = epsilon/mu + mu/2``, the normal density ``phi`` and the Mills ratio
+``M(t) = Phi(-t)/phi(t)`` this is ``phi(q) (M(q) - M(p))``, because ``exp(epsilon) phi(p) = phi(q)``. The difference
+cancels for small ``mu``; there it is the integral of ``-M'(t) = 1 - t M(t)`` over ``[q, p]``, a sum of positive terms.
+Either way the relative error stays below 2^-38, by which the result is raised; the inversions return the safe end of
+their bracket. The formula with ``sqrt(2 ln(1.25/delta))`` is false from epsilon of about 8 up and is used nowhere.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import erfcx, ndtr
+
+from certify.core.rounding import up
+
+_SAFETY = 1.0 + 2.0**-38
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
+_LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def _mills(t: float) -> float:
+    """Phi(-t)/phi(t), for t >= -30."""
+    return math.sqrt(math.pi / 2) * float(erfcx(t / math.sqrt(2)))
+
+
+def _density(t: float) -> float:
+    return math.exp(-0.5 * t * t - _LOG_SQRT_2PI)
+
+
+def _small_shift(q: float, mu: float) -> float:
+    """The curve as an integral without cancellation, for mu <= 1/2."""
+    t = q + 0.5 * mu * (1 + _NODES)
+    slope = 1 - t * math.sqrt(math.pi / 2) * erfcx(t / math.sqrt(2))
+    return _density(q) * 0.5 * mu * float(_WEIGHTS @ slope)
+
+
+def _curve(epsilon: float, mu: float) -> float:
+    q, p = epsilon / mu - 0.5 * mu, epsilon / mu + 0.5 * mu
+    if q > 38:  # phi(q) < 1e-314: below what a float holds, so the smallest float is a bound
+        return math.ulp(0.0)
+    if mu <= 0.5:
+        return _small_shift(q, mu)
+    if q >= 0:
+        return _density(q) * (_mills(q) - _mills(p))
+    return float(ndtr(-q)) - _density(q) * _mills(p)
+
+
+def _upper(mu: float, epsilon: float) -> float:
+    """The curve, raised by more than its error."""
+    if mu == 0 or math.isinf(epsilon):
+        return 0.0
+    if math.isinf(mu) or epsilon / mu - 0.5 * mu < -38:
+        return 1.0
+    return min(1.0, max(_curve(epsilon, mu), 0.0) * _SAFETY + math.ulp(0.0))
+
+
+def _require(*, mu: float = 0.0, epsilon: float = 0.0, delta: float = 0.5) -> None:
+    if not mu >= 0:
+        raise ValueError(f"mu must be at least 0, not {mu}")
+    if not epsilon >= 0:
+        raise ValueError(f"epsilon must be at least 0, not {epsilon}")
+    if not 0 < delta < 1:
+        raise ValueError(f"delta must lie strictly between 0 and 1, not {delta}")
+
+
+def delta(mu: float, epsilon: float) -> float:
+    """Upper bound, tight to 1e-11, on the delta of a ``mu``-GDP release at ``epsilon``.
+
+    Args:
+        mu: shift divided by noise standard deviation, at least 0.
+        epsilon: privacy-loss threshold, at least 0.
+
+    Raises:
+        ValueError: an argument is negative or not a number.
+
+    >>> round(delta(1.0, 1.0), 6)
+    0.126937
+    """
+    _require(mu=mu, epsilon=epsilon)
+    return _upper(mu, epsilon)
+
+
+def _bisect(holds: Callable[[float], bool], no: float, yes: float) -> float:
+    """The last point seen where ``holds`` is true, between a point where it is not and one where it is."""
+    while True:
+        middle = 0.5 * (no + yes)
+        if middle in (no, yes):
+            return yes
+        if holds(middle):
+            yes = middle
+        else:
+            no = middle
+
+
+def epsilon(mu: float, delta: float) -> float:
+    """Smallest epsilon, rounded up, for which a ``mu``-GDP release is (epsilon, ``delta``)-indistinguishable.
+
+    Zero where the total variation of the two worlds is already at most ``delta``.
+
+    Raises:
+        ValueError: ``mu`` is negative or ``delta`` is not in (0, 1).
+
+    >>> round(epsilon(0.26805, 1e-5), 4)
+    1.0
+    """
+    _require(mu=mu, delta=delta)
+    if math.isinf(mu):
+        return math.inf
+    if _upper(mu, 0.0) <= delta:
+        return 0.0
+    # Gaussian tail: the curve is at most Phi(mu/2 - epsilon/mu), which is at most exp of minus half its square
+    ceiling = up(mu * (0.5 * mu + math.sqrt(2 * math.log(1 / delta))) * _SAFETY)
+    if math.isinf(ceiling):
+        return math.inf
+    return _bisect(lambda value: _upper(mu, value) <= delta, 0.0, ceiling)
+
+
+def mu(epsilon: float, delta: float) -> float:
+    """Largest mu, rounded down, whose release is (``epsilon``, ``delta``)-indistinguishable.
+
+    Raises:
+        ValueError: ``epsilon`` is negative or ``delta`` is not in (0, 1).
+
+    >>> round(mu(1.0, 1e-5), 5)
+    0.26805
+    """
+    _require(epsilon=epsilon, delta=delta)
+    too_much = 1.0
+    while _upper(too_much, epsilon) <= delta:
+        too_much *= 2
+    return _bisect(lambda value: _upper(value, epsilon) <= delta, too_much, 0.0)
+
+
+def ratio(distance: float, noise_std: float) -> float:
+    """``mu = distance / noise_std``, rounded up; infinite where the distance is infinite or not a number."""
+    value = distance / noise_std
+    return up(value) if math.isfinite(value) else math.inf
+
+
+def attacker_accuracy(mu: float) -> float:
+    """Upper bound on the chance that any attacker guesses right which of two equally likely worlds it sees.
+
+    ``Phi(mu/2) = (1 + total variation) / 2`` (Neyman-Pearson).
+    """
+    _require(mu=mu)
+    return min(1.0, float(ndtr(0.5 * mu)) * _SAFETY)
+
+
+def attacker_tpr(mu: float, fpr: float) -> float:
+    """Upper bound on the true-positive rate of any test with false-positive rate ``fpr``: ``Phi(mu + Phi^-1(fpr))``."""
+    from scipy.special import ndtri
+
+    _require(mu=mu, delta=fpr)
+    return min(1.0, float(ndtr(mu + ndtri(fpr))) * _SAFETY)
