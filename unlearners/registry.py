@@ -1,6 +1,7 @@
 """Methods by name."""
 
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -37,19 +38,17 @@ def build(name: str, settings: dict[str, str]) -> Unlearner:
         ConfigurationError: unknown method or knob, or a value of the wrong kind or range.
     """
     method = get(name)
-    fields = method.__dataclass_fields__
+    known = [knob.name for knob in fields(method)]
     values: dict[str, Any] = {}
     for knob, text in settings.items():
-        if knob not in fields:
-            mend = did_you_mean(knob, fields) if fields else "it has no knobs"
+        if knob not in known:
+            mend = did_you_mean(knob, known) if known else "it has no knobs"
             raise ConfigurationError(f"{name} has no knob {knob!r}", where="--set", mend=mend)
         values[knob] = _parse(method, knob, text)
     return method(**values)
 
 
 def _parse(method: type[Unlearner], knob: str, text: str) -> Any:
-    from typing import get_type_hints
-
     kind = get_type_hints(method)[knob]
     try:
         return TypeAdapter(kind).validate_python(None if text.lower() == "none" else text)

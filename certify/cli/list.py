@@ -1,5 +1,7 @@
 """``certify list``: what is built in, what it needs and what it guarantees."""
 
+from dataclasses import fields
+
 import click
 
 _TOPICS = ("unlearners", "losses", "formats")
@@ -21,9 +23,7 @@ def _unlearners() -> str:
     lines = ["Unlearners (`certify unlearn --method NAME`)"]
     for name in unlearners.names():
         method = unlearners.get(name)
-        knobs = (
-            ", ".join(f"{knob}={default.default}" for knob, default in method.__dataclass_fields__.items()) or "none"
-        )
+        knobs = ", ".join(f"{knob.name}={knob.default}" for knob in fields(method)) or "none"
         lines += [
             f"  {name:<10} {method.summary}",
             f"             needs {method.needs}; claims: {method.claim}; knobs: {knobs}",

@@ -144,8 +144,10 @@ def _assemble(
     concordant, refined = _self_concordant(newton_norm, decrement / math.sqrt(modulus), radius, curvature_change)
     bounds = [value if math.isfinite(value) else math.inf for value in (strong, concordant, refined)]
     return DistanceBound(
-        UpperBound(min(bounds)),
-        *map(UpperBound, bounds),
+        distance=UpperBound(min(bounds)),
+        strong_convexity=UpperBound(bounds[0]),
+        self_concordant=UpperBound(bounds[1]),
+        refined=UpperBound(bounds[2]),
         residual_norm=float(np.linalg.norm(gradient.value)),
         rounding=UpperBound(gradient.error),
         newton_decrement=UpperBound(decrement),

@@ -57,7 +57,8 @@ class Enclosed:
 def _dot_error(block: FloatArray, w: FloatArray) -> FloatArray:
     """Error of ``block @ w.T``, entry by entry."""
     length = block.shape[1]
-    return gamma(length + 2) * (1 + gamma(length + 8)) * (np.abs(block) @ np.abs(w).T) + length * TINY
+    factor = gamma(length + 2) * (1 + gamma(length + 8))
+    return np.asarray(factor * (np.abs(block) @ np.abs(w).T) + length * TINY)
 
 
 class _Sum:

@@ -3,8 +3,8 @@
 import zipfile
 import zlib
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def _refuse_pickle(path: Path) -> InputError:
     )
 
 
-def _kind(file: BinaryIO) -> str:
+def _kind(file: BufferedReader) -> str:
     head = file.read(8)
     file.seek(0)
     if head.startswith(b"PK\x03\x04"):
@@ -52,7 +52,7 @@ def _kind(file: BinaryIO) -> str:
     return "pickle" if head[:1] == b"\x80" else "unknown"
 
 
-def _is_torch_archive(file: BinaryIO) -> bool:
+def _is_torch_archive(file: BufferedReader) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             return any(name.endswith(".pkl") for name in archive.namelist())
@@ -62,12 +62,12 @@ def _is_torch_archive(file: BinaryIO) -> bool:
         file.seek(0)
 
 
-def _load_npz(file: BinaryIO) -> dict[str, AnyArray]:
+def _load_npz(file: BufferedReader) -> dict[str, AnyArray]:
     with np.load(file, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 
 
-def _load(path: Path, file: BinaryIO) -> dict[str, AnyArray]:
+def _load(path: Path, file: BufferedReader) -> dict[str, AnyArray]:
     kind = _kind(file)
     if kind == "pickle" or (kind == "zip" and _is_torch_archive(file)):
         raise _refuse_pickle(path)
@@ -94,7 +94,7 @@ def read_arrays(path: Path) -> tuple[dict[str, AnyArray], FileRecord]:
         return _load(path, file), record
 
 
-def record_of(path: Path, file: BinaryIO) -> FileRecord:
+def record_of(path: Path, file: BufferedReader) -> FileRecord:
     """Digest of an open file."""
     try:
         return FileRecord(str(path), *digest_stream(file))

@@ -5,8 +5,8 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from certify.core.errors import InputError
 
@@ -84,7 +84,7 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def open_input(path: Path) -> BinaryIO:
+def open_input(path: Path) -> BufferedReader:
     """Open a file for reading, with a message a person can act on."""
     try:
         return path.open("rb")
@@ -106,7 +106,7 @@ def read_text(path: Path) -> str:
         raise InputError("is not UTF-8 text", where=str(path), mend="save it as UTF-8") from None
 
 
-def digest_stream(file: BinaryIO) -> tuple[str, int]:
+def digest_stream(file: BufferedReader) -> tuple[str, int]:
     """SHA-256 and length of a file from its start; the position is at the start again afterwards."""
     file.seek(0)
     value = hashlib.file_digest(file, "sha256").hexdigest()
