@@ -29,7 +29,7 @@ from certify.convex.enclosure import (
 )
 from certify.convex.losses.base import TINY, UNIT
 from certify.convex.modulus import MODULUS_LIMIT, verified_modulus
-from certify.convex.objective import Objective, Problem, as_parameters, bind
+from certify.convex.objective import Objective, Problem, as_matrix, as_parameters, bind
 from certify.convex.solve import DENSE_LIMIT, newton_step
 from certify.core.arrays import FloatArray
 from certify.core.bounds import LowerBound, UpperBound
@@ -37,6 +37,9 @@ from certify.core.errors import AssumptionViolatedError
 
 _RAISE = 1 + 2.0**-44
 """More than the rounding error of the few scalar operations that end each bound."""
+
+_SMALL = 2.0**-60
+"""Below this radius, t/rho - 1 is less than one rounding, and t itself could underflow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +95,9 @@ def bound_distance(objective: Objective, X: Any, y: Any, w: Any, sample_weight: 
         >>> 0.5 <= bound.distance < 0.5000001
         True
     """
-    features = np.shape(X)[1] if np.ndim(X) == 2 else 0
-    parameters = as_parameters(objective, w, features) if features else np.zeros((1, 1))
-    return certify_parameters(bind(objective, X, y, len(parameters), sample_weight), parameters)
+    matrix = as_matrix(X)
+    parameters = as_parameters(objective, w, matrix.shape[1])
+    return certify_parameters(bind(objective, matrix, y, len(parameters), sample_weight), parameters)
 
 
 def certify_parameters(problem: Problem, w: FloatArray) -> DistanceBound:
@@ -139,16 +142,17 @@ def _assemble(
     penalised = float(problem.penalty.min())
     strong = gradient.norm / penalised * _RAISE if penalised > 0 else math.inf
     newton_norm, decrement = _newton(gradient, modulus, step, product)
-    curvature_change = problem.objective.loss_function.constants.self_concordance * row_norm * _RAISE
-    radius = curvature_change * decrement / math.sqrt(modulus) * _RAISE
+    constant = problem.objective.loss_function.constants.self_concordance
+    curvature_change = constant * row_norm * _RAISE if constant else 0.0
+    radius = curvature_change * decrement / math.sqrt(modulus) * _RAISE if constant else 0.0
     concordant, refined = _self_concordant(newton_norm, decrement / math.sqrt(modulus), radius, curvature_change)
-    bounds = [value if math.isfinite(value) else math.inf for value in (strong, concordant, refined)]
+    bounds = [value + TINY if math.isfinite(value) else math.inf for value in (strong, concordant, refined)]
     return DistanceBound(
         distance=UpperBound(min(bounds)),
         strong_convexity=UpperBound(bounds[0]),
         self_concordant=UpperBound(bounds[1]),
         refined=UpperBound(bounds[2]),
-        residual_norm=float(np.linalg.norm(gradient.value)),
+        residual_norm=norm_upper(gradient.value),
         rounding=UpperBound(gradient.error),
         newton_decrement=UpperBound(decrement),
         radius=UpperBound(radius),
@@ -168,7 +172,7 @@ def _newton(gradient: Enclosed, modulus: float, step: FloatArray, product: Enclo
         dot += step.size * TINY
         square = max(dot, 0.0) + (gradient.error + left) * step_norm + left * left / modulus
     plain = gradient.norm / math.sqrt(modulus)
-    decrement = min(math.sqrt(square) if math.isfinite(square) else math.inf, plain) * _RAISE
+    decrement = min(math.sqrt(square) if math.isfinite(square) else math.inf, plain) * _RAISE + TINY
     newton_norm = (
         min(step_norm + left / modulus, gradient.norm / modulus) if math.isfinite(left) else gradient.norm / modulus
     )
@@ -181,7 +185,8 @@ def _self_concordant(newton_norm: float, scaled: float, radius: float, curvature
         return scaled * _RAISE, newton_norm * _RAISE
     if not radius < 1 - 2.0**-40:
         return math.inf, math.inf
-    t = -math.log1p(-radius) * _RAISE
+    t = max(-math.log1p(-radius), _SMALL) * _RAISE
     # t/(1 - e^-t) - 1 = (t/2) coth(t/2) - 1 + t/2 <= t/2 + t^2/12, and t itself is always an upper bound
     growth = min(t / 2 + t * t / 12, t)
-    return t / curvature_change * _RAISE, (newton_norm + growth * scaled) * _RAISE
+    concordant = t / curvature_change if radius >= _SMALL else scaled
+    return concordant * _RAISE, (newton_norm + growth * scaled) * _RAISE

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from certify.convex.enclosure import Scores, gamma
-from certify.convex.losses.base import UNIT, ScalarLoss
+from certify.convex.losses.base import TINY, UNIT, ScalarLoss
 from certify.convex.objective import Problem
 from certify.core.arrays import FloatArray
 
@@ -17,13 +17,16 @@ def _hessian_error(problem: Problem, loss: ScalarLoss, scores: Scores) -> float:
     """Bound on the spectral norm of (computed - exact) Hessian.
 
     Entry (j, k) is wrong by at most ``sum_i D_i |x_ij| |x_ik|``; such a matrix has norm at most ``sum_i D_i ||x_i||^2``.
+    The Hessian was formed from scores of its own: they too lie within dz of the exact ones, so within 2 dz of these.
     """
     count = gamma(problem.chunk + -(-problem.records // problem.chunk) + 8)
     total = 0.0
     for rows, block in problem.chunks():
-        z, dz, y = scores.value[rows], scores.error[rows], problem.targets[rows][:, None]
+        z, dz, y = scores.value[rows], 2 * scores.error[rows], problem.targets[rows][:, None]
         curvature = loss.third_sup(z, dz, y) * dz + loss.second_rounding(z, y) + count * loss.second_sup(z, dz, y)
-        total += float((problem.weights[rows] * curvature[:, 0]) @ np.sum(block * block, axis=1))
+        squares = np.sum(block * block, axis=1)
+        total += float((problem.weights[rows] * curvature[:, 0]) @ squares)
+        total += TINY * problem.size * float(np.sum(1 + squares))  # products that underflowed
     return total * (1 + 4 * gamma(problem.records + problem.shape[1] + 64)) + 4 * UNIT * problem.objective.l2
 
 
@@ -41,10 +44,11 @@ def _shift_proves(matrix: FloatArray, shift: float) -> float:
         return 0.0
     phi = gamma(size + 1)
     lost = phi / (1 - phi) * float(np.trace(np.abs(shifted))) * (1 + gamma(size + 8))
-    lost += 2 * UNIT * (float(np.max(np.abs(np.diag(matrix)))) + shift)
+    lost += 2 * UNIT * (float(np.max(np.abs(np.diag(matrix)))) + shift) + size * TINY
     return shift - 2 * lost
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def verified_modulus(problem: Problem, scores: Scores, hessian: FloatArray) -> float:
     """Lower bound on the smallest eigenvalue of the exact Hessian, 0 where none could be proved.
 

@@ -128,6 +128,7 @@ class Problem:
             total = float(self.weights @ losses) + 0.5 * float(np.sum(self.penalty * w * w))
         return total if math.isfinite(total) else math.inf
 
+    @np.errstate(over="ignore", invalid="ignore")
     def gradient(self, w: FloatArray) -> FloatArray:
         """The gradient of F, (K, p), without an error bound (:mod:`certify.convex.enclosure` has one)."""
         loss = self.objective.loss_function
@@ -137,6 +138,7 @@ class Problem:
             total += (self.weights[rows, None] * slope).T @ block
         return np.asarray(total)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def hessian(self, w: FloatArray) -> FloatArray:
         """The Hessian of F, (K p, K p), in the order of ``w.ravel()``."""
         loss, (outputs, width) = self.objective.loss_function, self.shape
@@ -150,6 +152,7 @@ class Problem:
                 total[j, :, k, :] = total[k, :, j, :].T
         return total.reshape(self.size, self.size)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def hessian_product(self, w: FloatArray, direction: FloatArray) -> FloatArray:
         """The Hessian applied to a direction of shape (K, p), without forming it."""
         loss = self.objective.loss_function
@@ -160,10 +163,23 @@ class Problem:
         return np.asarray(total)
 
 
-def _matrix(X: Any) -> AnyArray:
-    array = np.asarray(X)
+def _numbers(values: Any, name: str) -> AnyArray:
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise InputError(f"{name} has rows of different lengths", where=name, mend="give a numeric array") from None
     if array.dtype.kind not in "fiub":
-        raise InputError(f"X has type {array.dtype}, not numbers", where="X", mend="give a numeric array")
+        raise InputError(f"{name} has type {array.dtype}, not numbers", where=name, mend="give a numeric array")
+    return array
+
+
+def as_matrix(X: Any) -> AnyArray:
+    """Features as a numeric matrix, float64 or float32; whether they are finite is checked by :func:`bind`.
+
+    Raises:
+        InputError: not a matrix of numbers, or numbers that float64 cannot hold exactly.
+    """
+    array = _numbers(X, "X")
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(
             f"X has shape {array.shape}, not (records, features)",
@@ -176,22 +192,22 @@ def _matrix(X: Any) -> AnyArray:
 
 
 def _exactly_float64(array: AnyArray, name: str) -> FloatArray:
-    converted = array.astype(np.float64)
-    if array.dtype.kind in "iu" and not np.array_equal(converted.astype(array.dtype), array):
-        raise InputError("holds whole numbers too large for float64", where=name, mend="rescale that column")
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         raise InputError(
             f"has type {array.dtype}, wider than float64",
             where=name,
             mend="convert it to float64 before training and certifying",
         )
+    converted = array.astype(np.float64)
+    if array.dtype.kind in "iu":
+        beyond = 2.0 ** (8 * array.dtype.itemsize - int(array.dtype.kind == "i"))  # what the type itself cannot hold
+        if np.any(converted >= beyond) or not np.array_equal(converted.astype(array.dtype), array):
+            raise InputError("holds whole numbers too large for float64", where=name, mend="rescale that column")
     return converted
 
 
 def _column(values: Any, name: str, records: int) -> FloatArray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{name} has type {array.dtype}, not numbers", where=name, mend="give a numeric array")
+    array = _numbers(values, name)
     if array.shape != (records,):
         raise InputError(
             f"{name} has shape {array.shape}, X has {records} rows",
@@ -228,7 +244,7 @@ def bind(objective: Objective, X: Any, y: Any, outputs: int = 1, sample_weight: 
     Raises:
         InputError: shapes that do not fit, entries that are not finite, targets outside the loss's domain.
     """
-    matrix = _matrix(X)
+    matrix = as_matrix(X)
     for start in range(0, len(matrix), 65536):
         require_finite(matrix[start : start + 65536], "X")
     targets = _column(y, "y", len(matrix))
@@ -258,9 +274,10 @@ def as_parameters(objective: Objective, w: Any, features: int) -> FloatArray:
         InputError: the shape fits neither the features nor the loss, or an entry is not finite.
     """
     coef, intercept = _split(w)
-    matrix = _exactly_float64(np.atleast_2d(np.asarray(coef)), "coef")
+    matrix = np.atleast_2d(_exactly_float64(_numbers(coef, "coef"), "coef"))
     if intercept is not None:
-        matrix = _join(objective, matrix, np.atleast_1d(np.asarray(intercept, dtype=np.float64)))
+        bias = _exactly_float64(_numbers(intercept, "intercept"), "intercept")
+        matrix = _join(objective, matrix, np.atleast_1d(bias))
     width = features + int(objective.fit_intercept)
     if matrix.ndim != 2 or matrix.shape[1] != width:
         raise InputError(

@@ -14,6 +14,7 @@ DENSE_LIMIT = 2500
 """Parameters up to which the Hessian is formed (50 MB); beyond, conjugate gradients on Hessian products."""
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def newton_step(problem: Problem, w: FloatArray, gradient: FloatArray, hessian: FloatArray | None = None) -> FloatArray:
     """An approximate solution z of ``H(w) z = gradient``, (K, p). Nothing about its quality is promised."""
     if problem.size <= DENSE_LIMIT:
@@ -28,6 +29,8 @@ def newton_step(problem: Problem, w: FloatArray, gradient: FloatArray, hessian: 
 def conjugate_gradient(product: Callable[[FloatArray], FloatArray], gradient: FloatArray) -> FloatArray:
     """Conjugate gradients with an explicit tolerance (the default of SciPy is far too loose for a certificate)."""
     shape = gradient.shape
+    if not np.all(np.isfinite(gradient)):
+        return np.zeros(shape)
     operator = LinearOperator(
         (gradient.size, gradient.size), matvec=lambda v: product(v.reshape(shape)).ravel(), dtype=np.float64
     )

@@ -16,7 +16,7 @@ class _Bound(float):
 
     def _same_direction(self, other: float) -> None:
         if isinstance(other, _Bound) and type(other) is not type(self):
-            raise TypeError(f"cannot add a {type(other).__name__} to an {type(self).__name__}: directions differ")
+            raise TypeError(f"cannot combine {type(self).__name__} and {type(other).__name__}: directions differ")
 
 
 class UpperBound(_Bound):
@@ -36,6 +36,7 @@ class UpperBound(_Bound):
     __radd__ = __add__
 
     def __mul__(self, factor: float) -> Self:
+        self._same_direction(factor)
         if not factor >= 0:
             raise ValueError("an upper bound times a negative number is not an upper bound")
         return type(self)(up(float(self) * float(factor)))
@@ -43,6 +44,8 @@ class UpperBound(_Bound):
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> Self:
+        if isinstance(divisor, UpperBound):
+            raise TypeError("an upper bound divided by an upper bound bounds nothing")
         if not divisor > 0:
             raise ValueError("an upper bound divided by a number that is not positive is not an upper bound")
         return type(self)(up(float(self) / float(divisor)))

@@ -22,7 +22,7 @@ def _write_error(path: Path, error: OSError) -> InputError:
 
 def _stage(path: Path, content: bytes) -> Path:
     """Write ``content`` beside ``path`` under a temporary name, flushed to disk."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -65,6 +65,14 @@ def write_file(path: Path, content: bytes) -> None:
 
 def check_writable(path: Path) -> None:
     """Refuse early a path whose folder is missing or that is a folder itself."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # not there yet, which is as it should be
+    except OSError as error:  # a name too long, a folder that may not be searched
+        raise _write_error(path, error) from error
+    except ValueError:
+        raise InputError("is not a valid path", where=repr(str(path)), mend="choose another path") from None
     if path.is_dir():
         raise InputError("is a folder, not a file", where=str(path), mend="name a file in it")
     if not path.parent.is_dir():
@@ -92,6 +100,8 @@ def open_input(path: Path) -> BufferedReader:
         raise InputError("no such file", where=str(path), mend="check the path in the spec") from None
     except IsADirectoryError:
         raise InputError("is a folder, not a file", where=str(path), mend="name the file in it") from None
+    except ValueError:
+        raise InputError("is not a valid path", where=repr(str(path)), mend="check the path in the spec") from None
     except OSError as error:
         raise InputError(f"cannot be read ({reason(error)})", where=str(path), mend="check its permissions") from error
 

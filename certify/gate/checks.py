@@ -17,7 +17,7 @@ def request_check(inputs: Inputs) -> CheckEntry:
         id="request",
         title="erasure request",
         verdict=Verdict.PASS,
-        summary=f"{forgotten:,} of {total:,} records to forget, every id found; {total - forgotten:,} retained",
+        summary=f"{forgotten:,} of {total:,} records found; {total - forgotten:,} retained",
         measured=forgotten,
         quantity="records",
     )
@@ -31,7 +31,7 @@ def convexity_check(inputs: Inputs, refusal: str | None) -> CheckEntry:
         id="strong-convexity",
         title="strong convexity",
         verdict=Verdict.REFUSED if refused else Verdict.PASS,
-        summary=refusal or f"l2 = {format_plain(l2)} > 0: one minimiser, and a bound on the distance to it",
+        summary=refusal or f"l2 = {format_plain(l2)} is above 0",
         measured=l2,
         limit=0.0,
         quantity="l2",

@@ -27,7 +27,7 @@ NOT_COVERED = (
 def guarantee(verdict: Verdict, policy: PolicySpec, measured: Measurement | None) -> Guarantee:
     """The guarantee, or none with the reason."""
     if verdict is not Verdict.PASS or measured is None:
-        return Guarantee(kind="none", reason=f"the check did not pass: {verdict.meaning}")
+        return Guarantee(kind="none", reason=verdict.meaning)
     return Guarantee(
         kind="certified",
         reason="measured gradient on the retained records, proven distance to the retrained weights, exact Gaussian curve",

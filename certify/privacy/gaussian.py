@@ -9,8 +9,8 @@ deviation ``noise_std``) are ``mu``-GDP with ``mu = shift / noise_std`` (Dong, R
 With ``q = epsilon/mu - mu/2``, ``p = epsilon/mu + mu/2``, the normal density ``phi`` and the Mills ratio
 ``M(t) = Phi(-t)/phi(t)`` this is ``phi(q) (M(q) - M(p))``, because ``exp(epsilon) phi(p) = phi(q)``. The difference
 cancels for small ``mu``; there it is the integral of ``-M'(t) = 1 - t M(t)`` over ``[q, p]``, a sum of positive terms.
-Either way the relative error stays below 2^-38, by which the result is raised; the inversions return the safe end of
-their bracket. The formula with ``sqrt(2 ln(1.25/delta))`` is false from epsilon of about 8 up and is used nowhere.
+Either way the relative error stays below 2^-38, by which the result is raised (``q`` and ``p`` are first moved apart by
+their own rounding error, which matters for large ``mu``); the inversions return the safe end of their bracket. The formula with ``sqrt(2 ln(1.25/delta))`` is false from epsilon of about 8 up and is used nowhere.
 """
 
 import math
@@ -22,6 +22,8 @@ from scipy.special import erfcx, ndtr
 from certify.core.rounding import up
 
 _SAFETY = 1.0 + 2.0**-38
+_TINY = 1e-300
+"""Added to every delta: more than what underflows on the way."""
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -44,10 +46,13 @@ def _small_shift(q: float, mu: float) -> float:
 
 def _curve(epsilon: float, mu: float) -> float:
     q, p = epsilon / mu - 0.5 * mu, epsilon / mu + 0.5 * mu
-    if q > 38:  # phi(q) < 1e-314: below what a float holds, so the smallest float is a bound
-        return math.ulp(0.0)
     if mu <= 0.5:
-        return _small_shift(q, mu)
+        return _small_shift(q, mu) if q <= 38 else 0.0
+    # the curve falls in q and rises in p: moved apart by more than their rounding error, they give an upper bound
+    moved = 2.0**-51 * (epsilon / mu + mu)
+    q, p = q - moved, p + moved
+    if q > 38:  # the curve is below phi(q) < 1e-314, which _TINY covers
+        return 0.0
     if q >= 0:
         return _density(q) * (_mills(q) - _mills(p))
     return float(ndtr(-q)) - _density(q) * _mills(p)
@@ -55,11 +60,14 @@ def _curve(epsilon: float, mu: float) -> float:
 
 def _upper(mu: float, epsilon: float) -> float:
     """The curve, raised by more than its error."""
-    if mu == 0 or math.isinf(epsilon):
+    mu, epsilon = float(mu), float(epsilon)  # a NumPy scalar would warn where a float quietly overflows
+    if mu == 0:
         return 0.0
     if math.isinf(mu) or epsilon / mu - 0.5 * mu < -38:
         return 1.0
-    return min(1.0, max(_curve(epsilon, mu), 0.0) * _SAFETY + math.ulp(0.0))
+    if math.isinf(epsilon):
+        return 0.0
+    return min(1.0, max(_curve(epsilon, mu), 0.0) * _SAFETY + _TINY)
 
 
 def _require(*, mu: float = 0.0, epsilon: float = 0.0, delta: float = 0.5) -> None:
@@ -141,6 +149,8 @@ def mu(epsilon: float, delta: float) -> float:
 
 def ratio(distance: float, noise_std: float) -> float:
     """``mu = distance / noise_std``, rounded up; infinite where the distance is infinite or not a number."""
+    if not noise_std > 0:
+        raise ValueError(f"noise_std must be above 0, not {noise_std}")
     value = distance / noise_std
     return up(value) if math.isfinite(value) else math.inf
 

@@ -1,0 +1,58 @@
+"""Markdown, for pull requests and model cards."""
+
+import re
+
+from certify.core.rounding import format_plain
+from certify.reports.schema import Document, FileDigest
+from certify.reports.wording import WORDS, clean, guarantee_sentence, model_line, plural, remedies, tally
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>|~&])")
+
+
+def escape(text: str) -> str:
+    """Text of users that must not become markup.
+
+    >>> escape("a|b <i>")
+    'a\\\\|b \\\\<i\\\\>'
+    """
+    return _MARKUP.sub(r"\\\1", clean(text))
+
+
+def render_markdown(document: Document) -> str:
+    """Verdict, checks, guarantee, what is not covered, and digests."""
+    parts = [
+        f"## certify: {WORDS[document.verdict]}",
+        f"{escape(model_line(document))} — {tally(document)} (exit code {document.exit_code}). "
+        f"{plural(document.request.forgotten, 'record')} to forget, {document.request.retained:,} retained.",
+        _checks(document),
+        f"**Guarantee.** {escape(guarantee_sentence(document))}",
+        *(f"**To mend “{escape(entry.title)}”.** {escape(entry.remedy or '')}." for entry in remedies(document)),
+        _assumptions(document),
+        "<details><summary>What this does not cover</summary>\n\n"
+        + "\n".join(f"- {escape(item)}" for item in document.not_covered)
+        + "\n\n</details>",
+        _digests(document),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _checks(document: Document) -> str:
+    rows = [
+        f"| {escape(entry.title)} | **{WORDS[entry.verdict]}** | {escape(entry.summary)} |" for entry in document.checks
+    ]
+    return "\n".join(["| check | verdict | measured against limit |", "|---|---|---|", *rows])
+
+
+def _assumptions(document: Document) -> str:
+    rows = [f"- *{item.status}*: {escape(item.statement)} {escape(item.evidence)}" for item in document.assumptions]
+    return "<details><summary>Assumptions</summary>\n\n" + "\n".join(rows) + "\n\n</details>" if rows else ""
+
+
+def _digests(document: Document) -> str:
+    request = document.request
+    files: list[FileDigest | None] = [document.subject.model, document.subject.original, request.data, request.forget]
+    lines = [f"- {escape(file.path)}: `{file.sha256}`" for file in [*files, document.reproduction.spec] if file]
+    policy = document.policy
+    limits = f"Policy: epsilon {format_plain(policy.epsilon)}, delta {format_plain(policy.delta)}, noise standard deviation {format_plain(policy.noise_std)}."
+    made = f"certify {document.tool.version}, schema {document.schema_version}, {document.created}."
+    return "<details><summary>Digests (SHA-256)</summary>\n\n" + "\n".join(lines) + f"\n\n{limits} {made}\n\n</details>"

@@ -1,0 +1,53 @@
+"""Plain text for a terminal: one line a check, then what would mend a failure, like a test run."""
+
+import textwrap
+
+from certify.core.verdict import Verdict
+from certify.reports.schema import CheckEntry, Document
+from certify.reports.wording import WORDS, clean, guarantee_sentence, model_line, plural, remedies, tally
+
+_WIDTH = 100
+_TITLE = 32
+_COLORS = {Verdict.PASS: "32", Verdict.FAIL: "31", Verdict.INCONCLUSIVE: "33", Verdict.REFUSED: "35"}
+
+
+def render_text(document: Document, *, color: bool = False) -> str:
+    """The document as text, 100 columns wide, ASCII but for what file names contain.
+
+    Args:
+        document: what to render.
+        color: whether to colour the verdicts; the words stand there in any case.
+    """
+    parts = [_header(document), "", *(_check(entry, color=color) for entry in document.checks), ""]
+    parts += [_wrap(guarantee_sentence(document))]
+    for entry in remedies(document):
+        parts += ["", _wrap(f"{clean(entry.title)}: {clean(entry.remedy or '')}.")]
+    return "\n".join([*parts, "", _closing(document, color=color), ""])
+
+
+def _header(document: Document) -> str:
+    request = document.request
+    line = f"{plural(request.retained, 'record')} retained, {request.forgotten:,} forgotten"
+    return f"certify {document.tool.version}  {model_line(document)}\n{line}"
+
+
+def _paint(word: str, verdict: Verdict, *, color: bool) -> str:
+    return f"\x1b[1;{_COLORS[verdict]}m{word}\x1b[0m" if color else word
+
+
+def _check(entry: CheckEntry, *, color: bool) -> str:
+    title = f"{clean(entry.title)} ".ljust(_TITLE, ".")
+    word = WORDS[entry.verdict]
+    indent = len(title) + 1 + max(len(word), 7) + 1
+    lines = textwrap.wrap(clean(entry.summary), width=max(_WIDTH - indent, 30), break_long_words=False) or [""]
+    painted = _paint(word, entry.verdict, color=color) + " " * (max(len(word), 7) - len(word))
+    return "\n".join([f"{title} {painted} {lines[0]}", *(" " * indent + line for line in lines[1:])])
+
+
+def _wrap(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, width=_WIDTH, break_long_words=False, break_on_hyphens=False))
+
+
+def _closing(document: Document, *, color: bool) -> str:
+    words = f" {WORDS[document.verdict]}: {tally(document)} (exit {document.exit_code}) "
+    return _paint(words.center(_WIDTH, "="), document.verdict, color=color)

@@ -1,0 +1,91 @@
+"""Sentences and numbers that several renderers share. Upper bounds are rounded up, always."""
+
+import re
+import unicodedata
+
+from certify.core.rounding import format_plain, format_upper
+from certify.core.verdict import Verdict
+from certify.reports.schema import CheckEntry, Document
+
+WORDS = {
+    Verdict.PASS: "PASS",
+    Verdict.FAIL: "FAIL",
+    Verdict.INCONCLUSIVE: "INCONCLUSIVE",
+    Verdict.REFUSED: "REFUSED",
+}
+
+_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def clean(text: str) -> str:
+    """One line without control, formatting or direction characters: text of users may end in a terminal or a page.
+
+    >>> clean("a\\x1b[31mb\\nc")
+    'a [31mb c'
+    """
+    safe = "".join(" " if unicodedata.category(letter) in _UNSAFE else letter for letter in text)
+    return re.sub(r" {2,}", " ", safe).strip()
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> plural(1, "record"), plural(20140, "record")
+    ('1 record', '20,140 records')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def times_in_100(probability: float) -> str:
+    """A probability, rounded up, as so many times in 100; never the round number it only almost is.
+
+    >>> times_in_100(0.50003), times_in_100(1.0)
+    ('50.1', '100')
+    """
+    return format_upper(min(100.0, 100 * probability)) if probability < 1 else "100"
+
+
+def model_line(document: Document) -> str:
+    """The model and its objective in a few words."""
+    objective = document.objective
+    name = clean(document.subject.model.path)
+    return name if objective is None else f"{name}: {objective.loss}, l2 = {format_plain(objective.l2)}"
+
+
+def tally(document: Document) -> str:
+    """How many checks came out how.
+
+    ``4 checks passed``, or ``1 of 4 checks failed``.
+    """
+    total = len(document.checks)
+    if document.verdict is Verdict.PASS:
+        return f"{plural(total, 'check')} passed"
+    word = {Verdict.FAIL: "failed", Verdict.REFUSED: "refused", Verdict.INCONCLUSIVE: "inconclusive"}
+    counts = [
+        f"{sum(entry.verdict is verdict for entry in document.checks)} {word[verdict]}"
+        for verdict in (Verdict.FAIL, Verdict.REFUSED, Verdict.INCONCLUSIVE)
+        if any(entry.verdict is verdict for entry in document.checks)
+    ]
+    return f"{', '.join(counts) or 'refused'}, of {plural(total, 'check')}"
+
+
+def guarantee_sentence(document: Document) -> str:
+    """The guarantee in one sentence, or that there is none."""
+    given, records = document.guarantee, plural(document.request.forgotten, "forgotten record")
+    if given.kind == "none" or given.epsilon is None or given.mu is None:
+        return f"No guarantee: {given.reason}."
+    return (
+        f"Once fresh Gaussian noise of standard deviation {format_plain(document.policy.noise_std)} is added to every weight, "
+        f"nobody can tell the release from a model retrained without the {records} (plus the same noise) better than "
+        f"epsilon = {format_upper(given.epsilon)} at delta = {format_plain(document.policy.delta)} allows "
+        f"(mu-GDP with mu = {format_upper(given.mu)})."
+    )
+
+
+def remedies(document: Document) -> tuple[CheckEntry, ...]:
+    """Checks that did not pass and say what would mend them, each remedy once."""
+    seen: dict[str, CheckEntry] = {}
+    for entry in document.checks:
+        if entry.verdict is not Verdict.PASS and entry.remedy:
+            seen.setdefault(entry.remedy, entry)
+    return tuple(seen.values())

@@ -1,0 +1,164 @@
+"""An oracle that shares no code with the package: objectives, derivatives and minimisers in 60 digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+
+# A context of its own: mpmath's global precision is left as found.
+MP = mpmath.MPContext()
+MP.dps = 60
+
+
+def _logistic(z: Any, y: Any) -> tuple[Any, Any, Any]:
+    s = 1 if y == 1 else -1
+    tail = 1 / (1 + MP.exp(s * z[0]))
+    return MP.log1p(MP.exp(-s * z[0])), [-s * tail], [[tail * (1 - tail)]]
+
+
+def _squared(z: Any, y: Any) -> tuple[Any, Any, Any]:
+    gap = z[0] - MP.mpf(float(y))
+    return gap * gap / 2, [gap], [[MP.mpf(1)]]
+
+
+def _poisson(z: Any, y: Any) -> tuple[Any, Any, Any]:
+    rate, y = MP.exp(z[0]), MP.mpf(float(y))
+    return rate - y * z[0], [rate - y], [[rate]]
+
+
+def _softmax(z: Any, y: Any) -> tuple[Any, Any, Any]:
+    top = max(z)
+    powers = [MP.exp(score - top) for score in z]
+    total = sum(powers)
+    p = [power / total for power in powers]
+    slope = [pk - (1 if k == int(y) else 0) for k, pk in enumerate(p)]
+    curve = [[(pj if j == k else 0) - pj * pk for k, pk in enumerate(p)] for j, pj in enumerate(p)]
+    return MP.log(total) + top - z[int(y)], slope, curve
+
+
+_LOSSES = {"logistic": _logistic, "squared": _squared, "poisson": _poisson, "softmax": _softmax}
+
+
+@dataclass
+class Exact:
+    """The sum-convention objective on given records, every operation in 60 digits."""
+
+    loss: str
+    X: list[list[Any]]
+    y: list[Any]
+    weights: list[Any]
+    penalty: list[Any]
+    outputs: int
+
+    @property
+    def size(self) -> int:
+        return self.outputs * len(self.penalty)
+
+    def _rows(self, w: list[Any]) -> list[tuple[Any, Any, Any, Any, Any]]:
+        p = len(self.penalty)
+        result = []
+        for x, y, a in zip(self.X, self.y, self.weights, strict=True):
+            if a == 0:
+                continue
+            z = [MP.fdot(x, w[k * p : (k + 1) * p]) for k in range(self.outputs)]
+            result.append((x, a, *_LOSSES[self.loss](z, y)))
+        return result
+
+    def value(self, w: list[Any]) -> Any:
+        ridge = MP.fsum(c * v * v for c, v in zip(self.penalty * self.outputs, w, strict=True)) / 2
+        return MP.fsum(a * value for _, a, value, _, _ in self._rows(w)) + ridge
+
+    def gradient(self, w: list[Any]) -> list[Any]:
+        return self._derivatives(w, second=False)[0]
+
+    def hessian(self, w: list[Any]) -> Any:
+        return self._derivatives(w)[1]
+
+    def _derivatives(self, w: list[Any], *, second: bool = True) -> tuple[list[Any], Any]:
+        p, rows = len(self.penalty), self._rows(w)
+        columns = [[row[0][j] for row in rows] for j in range(p)]
+        gradient = []
+        for k in range(self.outputs):
+            slope = [row[1] * row[3][k] for row in rows]
+            gradient += [MP.fdot(slope, columns[j]) + self.penalty[j] * w[k * p + j] for j in range(p)]
+        if not second:
+            return gradient, None
+        hessian = MP.zeros(self.size)
+        for k in range(self.outputs):
+            for m in range(k, self.outputs):
+                curve = [row[1] * row[4][k][m] for row in rows]
+                for j in range(p):
+                    scaled = [c * x for c, x in zip(curve, columns[j], strict=True)]
+                    for i in range(j if k == m else 0, p):
+                        entry = MP.fdot(scaled, columns[i])
+                        if k == m and i == j:
+                            entry += self.penalty[j]
+                        hessian[k * p + j, m * p + i] = hessian[m * p + i, k * p + j] = entry
+        return gradient, hessian
+
+    def hessian_product(self, w: list[Any], direction: list[Any]) -> list[Any]:
+        return list(self.hessian(w) * MP.matrix(direction))
+
+    def minimiser(self, start: np.ndarray | None = None) -> list[Any]:
+        """Newton with backtracking until the step has no more than 45 leading zeros to add."""
+        w = numbers(np.zeros(self.size) if start is None else start)
+        for _ in range(400):
+            gradient, hessian = self._derivatives(w)
+            step = list(MP.lu_solve(hessian, MP.matrix(gradient)))
+            decrement = MP.fdot(gradient, step)
+            if norm(step) <= MP.mpf(10) ** -45 * (MP.mpf(10) ** -5 + norm(w)):
+                return [a - b for a, b in zip(w, step, strict=True)]
+            length = MP.mpf(1)
+            # near the optimum the full step is right, and differences of F would lose half the digits
+            if decrement > MP.mpf(10) ** -8:
+                here = self.value(w)
+                while self.value([a - length * b for a, b in zip(w, step, strict=True)]) > here - length * decrement / 4:
+                    length /= 2
+            w = [a - length * b for a, b in zip(w, step, strict=True)]
+        raise AssertionError("the oracle did not converge")
+
+
+def numbers(values: Any) -> list[Any]:
+    """Floats as exact multiple-precision numbers, flat."""
+    return [MP.mpf(float(value)) for value in np.asarray(values, dtype=np.float64).ravel()]
+
+
+def norm(values: Any) -> Any:
+    return MP.sqrt(MP.fsum(value * value for value in values))
+
+
+def distance(first: Any, second: Any) -> Any:
+    return norm([a - b for a, b in zip(first, second, strict=True)])
+
+
+def exact(objective: Any, X: Any, y: Any, weights: Any = None, outputs: int = 1) -> Exact:
+    """The objective (an ``Objective``, read as plain data) on given records."""
+    X = np.asarray(X)
+    rows = [[MP.mpf(float(value)) for value in row] + [MP.mpf(1)] * objective.fit_intercept for row in X]
+    penalty = [MP.mpf(objective.l2)] * len(rows[0])
+    if objective.fit_intercept and not objective.penalize_intercept:
+        penalty[-1] = MP.mpf(0)
+    weights = np.ones(len(X)) if weights is None else weights
+    return Exact(objective.loss, rows, list(y), numbers(weights), penalty, outputs)
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """What the tests take from this file."""
+
+    mp: Any = MP
+    exact: Callable[..., Exact] = staticmethod(exact)
+    numbers: Callable[..., list[Any]] = staticmethod(numbers)
+    norm: Callable[..., Any] = staticmethod(norm)
+    distance: Callable[..., Any] = staticmethod(distance)
+    loss: Callable[..., Any] = staticmethod(lambda name, z, y: _LOSSES[name](z, y))
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Oracle:
+    return Oracle()
