@@ -8,6 +8,7 @@ from certify.reports import wording
 from certify.reports.schema import Document
 
 _SYMBOLS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "refused": "–"}
+_CODE = re.compile(r"`([^`]+)`")
 _POWER = re.compile(r"\b(\d+(?:\.\d+)?)e(-?\d+)\b")
 
 
@@ -48,14 +49,15 @@ def _resource(name: str) -> str:
 
 
 def _powers(text: object) -> object:
-    """Text with 1e-7 written as a power of ten; everything else is escaped."""
+    """Text with 1e-7 written as a power of ten and `commands` set as code; everything else is escaped."""
     from markupsafe import Markup, escape
 
     def power(match: re.Match[str]) -> str:
         factor = "" if match[1] == "1" else f"{match[1]} × "
         return f"{factor}10<sup>{match[2].replace('-', '−')}</sup>"
 
-    return Markup(_POWER.sub(power, str(escape(wording.clean(str(text))))))  # noqa: S704 - escaped just before
+    safe = str(escape(wording.clean(str(text))))
+    return Markup(_CODE.sub(r"<code>\1</code>", _POWER.sub(power, safe)))  # noqa: S704 - escaped just before
 
 
 def _thinned(document: Document) -> list[tuple[str, str]]:

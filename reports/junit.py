@@ -28,7 +28,9 @@ def render_junit(document: Document) -> bytes:
 
 
 def _case(suite: ET.Element, document: Document, entry: CheckEntry) -> None:
-    case = ET.SubElement(suite, "testcase", classname=clean(f"certify.{document.subject.kind}"), name=clean(entry.title))
+    case = ET.SubElement(
+        suite, "testcase", classname=clean(f"certify.{document.subject.kind}"), name=clean(entry.title)
+    )
     properties = ET.SubElement(case, "properties")
     for name, value in (("id", entry.id), ("measured", entry.measured), ("limit", entry.limit)):
         if value is not None:

@@ -15,11 +15,15 @@ def render_pdf(document: Document) -> bytes:
         from weasyprint import HTML
     except ImportError:
         raise ConfigurationError(
-            "a PDF needs weasyprint", where="--format pdf", mend="install certify-unlearning[pdf], or print the HTML page"
+            "a PDF needs weasyprint",
+            where="--format pdf",
+            mend="install certify-unlearning[pdf], or print the HTML page",
         ) from None
     except OSError:
         raise ConfigurationError(
-            "weasyprint does not find the Pango library", where="--format pdf", mend="install Pango, or print the HTML page"
+            "weasyprint does not find the Pango library",
+            where="--format pdf",
+            mend="install Pango, or print the HTML page",
         ) from None
     content: bytes = HTML(string=render_html(document)).write_pdf()
     return content

@@ -253,18 +253,30 @@ def parse_document(text: str, *, where: str) -> Document:
     try:
         raw = json.loads(text)
     except (json.JSONDecodeError, RecursionError):
-        raise InputError("is not JSON", where=where, mend="give the file written by `certify check --output json=FILE`") from None
+        raise InputError(
+            "is not JSON", where=where, mend="give the file written by `certify check --output json=FILE`"
+        ) from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if not isinstance(version, str):
-        raise InputError("is not a certificate (it has no schema_version)", where=where, mend="give the file written by `certify check --output json=FILE`")
+        raise InputError(
+            "is not a certificate (it has no schema_version)",
+            where=where,
+            mend="give the file written by `certify check --output json=FILE`",
+        )
     if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
-        raise InputError(f"has schema version {version[:20]!r}, this certify reads {SCHEMA_VERSION}", where=where, mend="use the certify that wrote it")
+        raise InputError(
+            f"has schema version {version[:20]!r}, this certify reads {SCHEMA_VERSION}",
+            where=where,
+            mend="use the certify that wrote it",
+        )
     try:
         return Document.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"the certificate's {key} is damaged ({first['msg'].lower()})", where=where, mend="run the check again") from None
+        raise InputError(
+            f"the certificate's {key} is damaged ({first['msg'].lower()})", where=where, mend="run the check again"
+        ) from None
 
 
 def read_document(path: Path) -> Document:

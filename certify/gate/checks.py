@@ -99,7 +99,6 @@ def unmeasured_check(check: str, title: str, policy: PolicySpec) -> CheckEntry:
         verdict=Verdict.REFUSED,
         summary="not measured: an assumption above is not met",
         limit=policy.tolerance if check == "tolerance" else policy.epsilon,
-        remedy="meet the assumption first",
     )
 
 

@@ -144,11 +144,11 @@ def _arithmetic(measured: Measurement | None) -> tuple[Assumption, ...]:
 def _copies(copies: int) -> Assumption:
     return Assumption(
         id="copies",
-        statement="No retained record is a copy of a forgotten one.",
+        statement="Retained records that equal a forgotten one belong to somebody else.",
         status="verified" if copies == 0 else "declared",
-        evidence="0 exact copies found"
+        evidence="no exact copy found"
         if copies == 0
-        else f"{copies:,} retained records equal a forgotten one in every feature and in the target: declared to be other people's, they were not removed",
+        else f"{copies:,} retained records equal a forgotten one in every feature and in the target; they were not removed",
     )
 
 
