@@ -1,5 +1,6 @@
 """``certify demo``: the whole story on real data."""
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,8 +69,15 @@ def _check(name: str, home: Path, spec: str, report: str) -> "CheckResult":
     click.echo(f"             {name:<12} {result.verdict.value.upper()} (exit {result.exit_code})  {_headline(result)}")
     failed = [entry for entry in result.report.checks if entry.remedy]
     if failed:
-        click.echo(f"             {'':<12} why: {failed[-1].remedy}")
+        click.echo(_indented(f"why: {failed[-1].remedy}"))
     return result
+
+
+def _indented(text: str) -> str:
+    indent = " " * 26
+    return textwrap.fill(
+        text, width=100, initial_indent=indent, subsequent_indent=indent + " " * 5, break_on_hyphens=False
+    )
 
 
 def _headline(result: "CheckResult") -> str:

@@ -93,5 +93,7 @@ def add_noise(weights: FloatArray, noise_std: float) -> FloatArray:
         noise_std: standard deviation of the noise, above 0.
     """
     step, sigma = Fraction(noise_std) / 2**GRID_BITS, 2**GRID_BITS
-    noised = [float((round(Fraction(value) / step) + discrete_gaussian(sigma)) * step) for value in weights.ravel().tolist()]
+    noised = [
+        float((round(Fraction(value) / step) + discrete_gaussian(sigma)) * step) for value in weights.ravel().tolist()
+    ]
     return np.array(noised).reshape(weights.shape)
