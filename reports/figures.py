@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _INK, _MUTED, _ACCENT, _LIMIT = "#010203", "#040506", "#070809", "#0a0b0c"
 _VARIABLES = {_INK: "var(--ink)", _MUTED: "var(--line)", _ACCENT: "var(--accent)", _LIMIT: "var(--limit)"}
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 11,

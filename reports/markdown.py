@@ -10,10 +10,10 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>|~&])")
 
 
 def escape(text: str) -> str:
-    """Text of users that must not become markup.
+    r"""Text of users that must not become markup.
 
     >>> escape("a|b <i>")
-    'a\\\\|b \\\\<i\\\\>'
+    'a\\|b \\<i\\>'
     """
     return _MARKUP.sub(r"\\\1", clean(text))
 
@@ -22,8 +22,7 @@ def render_markdown(document: Document) -> str:
     """Verdict, checks, guarantee, what is not covered, and digests."""
     parts = [
         f"## certify: {WORDS[document.verdict]}",
-        f"{escape(model_line(document))} — {tally(document)} (exit code {document.exit_code}). "
-        f"{plural(document.request.forgotten, 'record')} to forget, {document.request.retained:,} retained.",
+        _headline(document),
         _checks(document),
         f"**Guarantee.** {escape(guarantee_sentence(document))}",
         *(f"**To mend “{escape(entry.title)}”.** {escape(entry.remedy or '')}." for entry in remedies(document)),
@@ -34,6 +33,12 @@ def render_markdown(document: Document) -> str:
         _digests(document),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _headline(document: Document) -> str:
+    request = document.request
+    counts = f"{plural(request.forgotten, 'record')} to forget, {request.retained:,} retained."
+    return f"{escape(model_line(document))}: {tally(document)} (exit code {document.exit_code}). {counts}"
 
 
 def _checks(document: Document) -> str:

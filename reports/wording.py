@@ -18,9 +18,9 @@ _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def clean(text: str) -> str:
-    """One line without control, formatting or direction characters: text of users may end in a terminal or a page.
+    r"""One line without control, formatting or direction characters: text of users may end in a terminal or a page.
 
-    >>> clean("a\\x1b[31mb\\nc")
+    >>> clean("a\x1b[31mb\nc")
     'a [31mb c'
     """
     safe = "".join(" " if unicodedata.category(letter) in _UNSAFE else letter for letter in text)

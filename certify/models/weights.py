@@ -128,7 +128,7 @@ def dump_weights(path: Path, weights: LinearWeights) -> bytes:
         return bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
     buffer = io.BytesIO()
     if suffix == ".npz":
-        np.savez(buffer, **arrays)  # type: ignore[arg-type] - NumPy types its keywords as flags
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # NumPy types its keywords as flags
     elif suffix == ".npy" and weights.intercept is None:
         np.save(buffer, weights.coef)
     else:

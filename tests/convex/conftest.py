@@ -117,7 +117,9 @@ class Exact:
             # near the optimum the full step is right, and differences of F would lose half the digits
             if decrement > MP.mpf(10) ** -8:
                 here = self.value(w)
-                while self.value([a - length * b for a, b in zip(w, step, strict=True)]) > here - length * decrement / 4:
+                while (
+                    self.value([a - length * b for a, b in zip(w, step, strict=True)]) > here - length * decrement / 4
+                ):
                     length /= 2
             w = [a - length * b for a, b in zip(w, step, strict=True)]
         raise AssertionError("the oracle did not converge")

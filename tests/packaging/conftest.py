@@ -123,9 +123,7 @@ def _closure(requirements: list[str]) -> dict[str, str]:
 def _wanted(requirements: list[str], extras: set[str]) -> Iterator[Requirement]:
     """Those that apply on this interpreter for any of the extras; the empty one stands for none."""
     for requirement in map(Requirement, requirements):
-        if requirement.marker is None or any(
-            requirement.marker.evaluate({"extra": extra}) for extra in extras
-        ):
+        if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
             yield requirement
 
 

@@ -71,9 +71,7 @@ def test_what_is_imported_is_declared(repo_root, pyproject, imports, folder):
     project = pyproject["project"]
     extras = {extra: lines for extra, lines in project["optional-dependencies"].items() if extra != "dev"}
     declared = names([*project["dependencies"], *(line for lines in extras.values() for line in lines)])
-    assert not [
-        str(found) for found in foreign(imports(repo_root / folder)) if not providers(found.module) & declared
-    ]
+    assert not [str(found) for found in foreign(imports(repo_root / folder)) if not providers(found.module) & declared]
 
 
 @pytest.mark.parametrize("folder", SHIPPED)
@@ -103,9 +101,7 @@ def test_no_folder_is_imported_by_its_bare_name(repo_root, imports):
 def test_pickle_is_imported_nowhere(repo_root, imports, folder):
     """Tests may write one to see it refused; what ships may not."""
     banned = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-    assert not [
-        str(found) for found in imports(repo_root / folder) if found.module.partition(".")[0] in banned
-    ]
+    assert not [str(found) for found in imports(repo_root / folder) if found.module.partition(".")[0] in banned]
 
 
 def pins(root):
@@ -119,9 +115,7 @@ def test_all_that_gets_installed_is_pinned(repo_root, pyproject, closure):
     installed = closure([*project["dependencies"], *project["optional-dependencies"]["dev"]])
     pinned = pins(repo_root)
     # The torch of another hardware has a local label (2.13.0+cpu) that a pin leaves open.
-    wrong = {
-        name: version for name, version in installed.items() if pinned.get(name) != version.partition("+")[0]
-    }
+    wrong = {name: version for name, version in installed.items() if pinned.get(name) != version.partition("+")[0]}
     assert not wrong, f"constraints.txt lacks or contradicts {wrong}"
 
 

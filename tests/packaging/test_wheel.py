@@ -46,9 +46,7 @@ def test_the_sdist_builds_the_same_wheel(source, wheel, build, read_wheel, tmp_p
 )
 def test_the_checkouts_own_folder_does_not_shadow(repo_root, code):
     """There ``certify/`` is found before the editable install; its siblings must be found nevertheless."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=repo_root, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=repo_root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
