@@ -181,6 +181,7 @@ class Utility(_Part):
     records: int
     unlearned: float
     original: float | None = None
+    data: FileDigest | None = None
 
 
 class NextStep(_Part):
@@ -283,4 +284,4 @@ def read_document(path: Path) -> Document:
     """Read a document from a JSON file."""
     from certify.core.files import read_text
 
-    return parse_document(read_text(path), where=str(path))
+    return parse_document(read_text(path)[0], where=str(path))

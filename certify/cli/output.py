@@ -71,7 +71,22 @@ def use_color() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def deliver(document: "Document", *, format_name: str, outputs: dict[Path, str], quiet: bool) -> None:
+def _refuse_overwriting(document: "Document", outputs: list[Path], keep: tuple[Path, ...]) -> None:
+    """No report may take the place of what was checked."""
+    read = [document.subject.model, document.subject.original, document.request.data, document.request.forget]
+    read += [item.data for item in document.utility]
+    read += [document.reproduction.spec, document.evidence.file if document.evidence else None]
+    protected = {Path(file.path).resolve() for file in read if file is not None} | {path.resolve() for path in keep}
+    for path in outputs:
+        if path.resolve() in protected:
+            raise ConfigurationError(
+                "would overwrite what is being checked", where=str(path), mend="write to another file"
+            )
+
+
+def deliver(
+    document: "Document", *, format_name: str, outputs: dict[Path, str], quiet: bool, keep: tuple[Path, ...] = ()
+) -> None:
     """Render everything first, write the files, then print."""
     from certify.reports.formats import render
     from certify.reports.text import render_text
@@ -82,6 +97,7 @@ def deliver(document: "Document", *, format_name: str, outputs: dict[Path, str],
             where="--format",
             mend="write it to a file: --output pdf=report.pdf",
         )
+    _refuse_overwriting(document, list(outputs), keep)
     files = {path: render(document, name) for path, name in outputs.items()}
     text = b"" if quiet else render(document, format_name)
     write_files(files)
@@ -90,5 +106,6 @@ def deliver(document: "Document", *, format_name: str, outputs: dict[Path, str],
     if format_name == "text" and use_color():
         click.echo(render_text(document, color=True), nl=False, color=True)
     else:
-        click.get_binary_stream("stdout").write(text)
-    click.get_binary_stream("stdout").flush()
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text)
+    sys.stdout.flush()

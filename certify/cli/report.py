@@ -34,5 +34,5 @@ def command(certificate: str, format_name: str, outputs: tuple[str, ...]) -> int
     from certify.reports.schema import read_document
 
     document = read_document(Path(certificate))
-    deliver(document, format_name=format_name, outputs=files, quiet=bool(files))
+    deliver(document, format_name=format_name, outputs=files, quiet=bool(files), keep=(Path(certificate),))
     return 0

@@ -2,7 +2,6 @@
 
 import zipfile
 import zlib
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from certify.core.arrays import AnyArray
 from certify.core.errors import InputError
-from certify.core.files import digest_stream, open_input, reason
+from certify.core.files import FileRecord, digest_stream, open_input, reason
 
 _DAMAGED = (
     ValueError,
@@ -23,15 +22,6 @@ _DAMAGED = (
     OverflowError,
     MemoryError,
 )
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """A file by what it contained when it was read."""
-
-    path: str
-    sha256: str
-    size: int
 
 
 def _refuse_pickle(path: Path) -> InputError:
@@ -100,9 +90,3 @@ def record_of(path: Path, file: BufferedReader) -> FileRecord:
         return FileRecord(str(path), *digest_stream(file))
     except OSError as error:
         raise InputError(f"cannot be read ({reason(error)})", where=str(path), mend="check the disk") from error
-
-
-def read_record(path: Path) -> FileRecord:
-    """Digest of a file by its path."""
-    with open_input(path) as file:
-        return record_of(path, file)

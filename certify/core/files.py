@@ -5,6 +5,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
@@ -106,10 +107,33 @@ def open_input(path: Path) -> BufferedReader:
         raise InputError(f"cannot be read ({reason(error)})", where=str(path), mend="check its permissions") from error
 
 
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file."""
-    with open_input(path) as file:
-        content = file.read()
+@dataclass(frozen=True)
+class FileRecord:
+    """A file by what it contained when it was read."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+def read_bytes(path: Path) -> tuple[bytes, FileRecord]:
+    """A file's content and the digest of that very content."""
+    try:
+        with open_input(path) as file:
+            content = file.read()
+    except OSError as error:
+        raise InputError(f"cannot be read ({reason(error)})", where=str(path), mend="check the disk") from error
+    return content, FileRecord(str(path), hashlib.sha256(content).hexdigest(), len(content))
+
+
+def read_text(path: Path) -> tuple[str, FileRecord]:
+    """The text of a UTF-8 file, and its digest."""
+    content, record = read_bytes(path)
+    return decode(content, path), record
+
+
+def decode(content: bytes, path: Path) -> str:
+    """UTF-8 text, without its byte-order mark."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

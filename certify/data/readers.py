@@ -2,17 +2,16 @@
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from certify.core.arrayfiles import FileRecord, read_arrays, record_of
+from certify.core.arrayfiles import read_arrays
 from certify.core.arrays import AnyArray
 from certify.core.errors import ConfigurationError, InputError
-from certify.core.files import open_input, read_text
+from certify.core.files import FileRecord, decode, read_bytes, read_text
 from certify.core.names import did_you_mean
 from certify.data.dataset import Dataset, parse_ids
 
@@ -49,9 +48,8 @@ def read_dataset(path: Path, columns: Columns | None = None) -> tuple[Dataset, F
             where=str(path),
             mend='name at least its target: [data.columns] target = "..."',
         )
-    with open_input(path) as file:
-        record = record_of(path, file)
-    table = _csv_table(path) if suffix == ".csv" else _parquet_table(path)
+    content, record = read_bytes(path)
+    table = _csv_table(path, content) if suffix == ".csv" else _parquet_table(path, content)
     return _from_table(path, table, columns), record
 
 
@@ -75,8 +73,8 @@ def _from_npz(path: Path) -> tuple[Dataset, FileRecord]:
     return Dataset(arrays["X"], arrays["y"], ids, arrays.get("sample_weight"), str(path)), record
 
 
-def _csv_table(path: Path) -> dict[str, AnyArray]:
-    rows = list(csv.reader(io.StringIO(read_text(path), newline="")))
+def _csv_table(path: Path, content: bytes) -> dict[str, AnyArray]:
+    rows = list(csv.reader(io.StringIO(decode(content, path), newline="")))
     rows = [row for row in rows if row]
     if len(rows) < 2:
         raise InputError("has no records under its header line", where=str(path), mend="check how the file was made")
@@ -93,7 +91,7 @@ def _csv_table(path: Path) -> dict[str, AnyArray]:
     return {name: np.array([row[index] for row in rows[1:]]) for index, name in enumerate(header)}
 
 
-def _parquet_table(path: Path) -> dict[str, AnyArray]:
+def _parquet_table(path: Path, content: bytes) -> dict[str, AnyArray]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -102,7 +100,7 @@ def _parquet_table(path: Path) -> dict[str, AnyArray]:
             "reading .parquet needs pyarrow", where=str(path), mend="install certify-unlearning[parquet]"
         ) from None
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError):
         raise InputError("is not a readable parquet file", where=str(path), mend="write it again") from None
     for name in table.column_names:
@@ -172,7 +170,5 @@ def _ids(column: AnyArray) -> AnyArray:
 
 def read_forget_set(path: Path, dataset: Dataset) -> tuple[AnyArray, FileRecord]:
     """Positions of the records to forget, from a text file with one id a line."""
-    with open_input(path) as file:
-        record = record_of(path, file)
-    lines: Sequence[str] = read_text(path).splitlines()
-    return parse_ids(lines, dataset, str(path)), record
+    text, record = read_text(path)
+    return parse_ids(text.splitlines(), dataset, str(path)), record

@@ -5,8 +5,8 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from certify.core.arrayfiles import FileRecord
 from certify.core.errors import ConfigurationError
+from certify.core.files import FileRecord
 from certify.core.verdict import Verdict, worst
 from certify.gate import claims
 from certify.gate.evidence import read_evidence
@@ -174,4 +174,13 @@ def _utility(inputs: Inputs) -> tuple[Utility, ...]:
     unlearned = score(inputs.model)
     assert unlearned is not None
     metric = METRICS[inputs.objective.loss]
-    return (Utility(metric=metric, records=inputs.test.records, unlearned=unlearned, original=score(inputs.original)),)
+    data = None if inputs.test_record is None else _digest(inputs.test_record)
+    return (
+        Utility(
+            metric=metric,
+            records=inputs.test.records,
+            unlearned=unlearned,
+            original=score(inputs.original),
+            data=data,
+        ),
+    )

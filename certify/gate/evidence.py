@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from certify.core.arrayfiles import read_record
 from certify.core.errors import InputError
 from certify.core.files import read_text
 from certify.gate.inputs import Inputs
@@ -54,9 +53,9 @@ def read_evidence(inputs: Inputs) -> EvidencePart | None:
     path = inputs.loaded.resolve(named) if named is not None else evidence_path(Path(inputs.model.record.path))
     if named is None and not path.is_file():
         return None
-    record = read_record(path)
+    text, record = read_text(path)
     try:
-        content = EvidenceFile.model_validate(json.loads(read_text(path)))
+        content = EvidenceFile.model_validate(json.loads(text))
     except (ValidationError, json.JSONDecodeError, RecursionError):
         raise InputError(
             "is not an evidence file, or a damaged one",

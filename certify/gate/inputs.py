@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from certify.convex.objective import Objective, Problem, as_parameters, bind
-from certify.core.arrayfiles import FileRecord
 from certify.core.arrays import FloatArray, IntArray
 from certify.core.errors import AssumptionViolatedError, ConfigurationError, InputError
+from certify.core.files import FileRecord
 from certify.data.dataset import Dataset
 from certify.data.readers import Columns, read_dataset, read_forget_set
 from certify.gate.load import LoadedSpec
@@ -42,6 +42,7 @@ class Inputs:
     model: Model
     original: Model | None
     test: Problem | None
+    test_record: FileRecord | None
 
 
 def objective_of(loaded: LoadedSpec) -> Objective:
@@ -111,7 +112,7 @@ def load_inputs(loaded: LoadedSpec) -> Inputs:
     _bind(objective, dataset, outputs)  # the forgotten records must make sense too: they were trained on
     retained = dataset.without(forgotten)
     problem = _bind(objective, retained, outputs)
-    test = _read_test(loaded, objective, features, outputs)
+    test, test_record = _read_test(loaded, objective, features, outputs)
     return Inputs(
         loaded,
         objective,
@@ -124,6 +125,7 @@ def load_inputs(loaded: LoadedSpec) -> Inputs:
         model,
         original,
         test,
+        test_record,
     )
 
 
@@ -134,14 +136,16 @@ def _bind(objective: Objective, data: Dataset, outputs: int) -> Problem:
         raise InputError(error.what, where=data.where, mend=error.mend) from None
 
 
-def _read_test(loaded: LoadedSpec, objective: Objective, features: int, outputs: int) -> Problem | None:
+def _read_test(
+    loaded: LoadedSpec, objective: Objective, features: int, outputs: int
+) -> tuple[Problem | None, FileRecord | None]:
     if loaded.spec.data.test is None:
-        return None
-    data, _ = read_dataset(loaded.resolve(loaded.spec.data.test), columns_of(loaded))
+        return None, None
+    data, record = read_dataset(loaded.resolve(loaded.spec.data.test), columns_of(loaded))
     if data.X.shape[1] != features:
         raise InputError(
             f"has {data.X.shape[1]} features, the training data {features}",
             where=data.where,
             mend="prepare both in the same way",
         )
-    return _bind(objective, data, outputs)
+    return _bind(objective, data, outputs), record

@@ -8,9 +8,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from certify.core.arrayfiles import FileRecord, read_record
 from certify.core.errors import ConfigurationError
-from certify.core.files import read_text
+from certify.core.files import FileRecord, read_text
 from certify.core.names import did_you_mean
 from certify.gate.spec import Spec
 
@@ -42,7 +41,7 @@ def find_spec(path: str | Path | None) -> Path:
     if Path(DEFAULT_SPEC).is_file():
         return Path(DEFAULT_SPEC)
     project = Path("pyproject.toml")
-    if project.is_file() and "certify" in _parse_toml(project).get("tool", {}):
+    if project.is_file() and "certify" in _parse_toml(project)[0].get("tool", {}):
         return project
     raise ConfigurationError("no spec file here", where=DEFAULT_SPEC, mend="name one, or write one with `certify init`")
 
@@ -55,7 +54,7 @@ def load_spec(path: str | Path | None = None) -> LoadedSpec:
         InputError: the file cannot be read.
     """
     file = find_spec(path)
-    raw = _parse_toml(file)
+    raw, record = _parse_toml(file)
     if file.name == "pyproject.toml":
         raw = raw.get("tool", {}).get("certify")
         if raw is None:
@@ -72,12 +71,13 @@ def load_spec(path: str | Path | None = None) -> LoadedSpec:
             where=str(file),
             mend="declare loss and l2 as they were trained",
         )
-    return LoadedSpec(spec, file, read_record(file))
+    return LoadedSpec(spec, file, record)
 
 
-def _parse_toml(path: Path) -> dict[str, Any]:
+def _parse_toml(path: Path) -> tuple[dict[str, Any], FileRecord]:
+    text, record = read_text(path)
     try:
-        return tomllib.loads(read_text(path))
+        return tomllib.loads(text), record
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"is not valid TOML ({error})", where=str(path), mend="correct that line") from None
 

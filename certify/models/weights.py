@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from certify.core.arrayfiles import FileRecord, read_arrays, record_of
+from certify.core.arrayfiles import read_arrays
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import InputError
-from certify.core.files import open_input
+from certify.core.files import FileRecord, read_bytes
 
 _PICKLED = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".bin", ".sav"}
 
@@ -75,9 +75,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, AnyArray], FileRecord]:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    with open_input(path) as file:
-        record = record_of(path, file)
-        content = file.read()
+    content, record = read_bytes(path)
     try:
         return dict(load(content)), record
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):

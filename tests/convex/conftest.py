@@ -17,8 +17,9 @@ MP.dps = 60
 
 def _logistic(z: Any, y: Any) -> tuple[Any, Any, Any]:
     s = 1 if y == 1 else -1
-    tail = 1 / (1 + MP.exp(s * z[0]))
-    return MP.log1p(MP.exp(-s * z[0])), [-s * tail], [[tail * (1 - tail)]]
+    # both tails on their own: 1 - tail would cancel beyond 138
+    tail, other = 1 / (1 + MP.exp(s * z[0])), 1 / (1 + MP.exp(-s * z[0]))
+    return MP.log1p(MP.exp(-s * z[0])), [-s * tail], [[tail * other]]
 
 
 def _squared(z: Any, y: Any) -> tuple[Any, Any, Any]:
