@@ -203,6 +203,21 @@ class Evidence(_Part):
     seconds: float | None = None
 
 
+class Release(_Part):
+    """The release itself: weights with the noise added, booked in the ledger. No measured value of the forgotten."""
+
+    number: int
+    file: FileDigest
+    noise_std: float
+    grid_bits: int
+    charged_mu: float
+    total_mu: float
+    """Largest total over all records ever forgotten, this release included."""
+    ledger: str
+    ledger_sequence: int
+    ledger_previous: str
+
+
 class Reproduction(_Part):
     """How to get this document again."""
 
@@ -234,6 +249,7 @@ class Document(_Part):
     utility: tuple[Utility, ...] = ()
     next_steps: tuple[NextStep, ...] = ()
     evidence: Evidence | None = None
+    release: Release | None = None
 
     def to_json(self) -> str:
         """The document as JSON text, two spaces deep, ending in a newline."""

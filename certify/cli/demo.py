@@ -89,5 +89,5 @@ def _next_steps(folder: Path, home: Path, kept: list[Path]) -> None:
     for path in kept:
         click.echo(f"\nYour edited spec of an earlier run was kept as {path}.")
     click.echo(f"\nReports      {home / 'report.html'}   (open it in a browser; it needs no network)")
-    click.echo(f"Your turn    cd {home} && certify check     then edit certify.toml and check again")
-    click.echo(f"             all files are under {folder}")
+    click.echo(f"Your turn    cd {home} && certify check     then edit certify.toml and check again;")
+    click.echo(f"             certify release draws the noise. All files are under {folder}")

@@ -40,3 +40,9 @@ class BudgetExceededError(CertifyError):
     """An unlearner reached the limit it was given before it was done (exit 4)."""
 
     exit_code = 4
+
+
+class TamperedError(CertifyError):
+    """Evidence was changed after it was made (exit 1)."""
+
+    exit_code = 1

@@ -21,7 +21,7 @@ def _write_error(path: Path, error: OSError) -> InputError:
     return InputError(f"cannot be written ({reason(error)})", where=str(path), mend="choose another path")
 
 
-def _stage(path: Path, content: bytes) -> Path:
+def _stage(path: Path, content: bytes, mode: int = 0o666) -> Path:
     """Write ``content`` beside ``path`` under a temporary name, flushed to disk."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
     try:
@@ -31,14 +31,14 @@ def _stage(path: Path, content: bytes) -> Path:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
+        Path(name).chmod(mode & ~umask)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     return Path(name)
 
 
-def write_files(contents: Mapping[Path, bytes]) -> None:
+def write_files(contents: Mapping[Path, bytes], *, mode: int = 0o666) -> None:
     """Write several files: all are staged before the first takes its place, so a full disk leaves none.
 
     Raises:
@@ -49,7 +49,7 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
         for path, content in contents.items():
             check_writable(path)
             try:
-                staged[path] = _stage(path, content)
+                staged[path] = _stage(path, content, mode)
             except OSError as error:
                 raise _write_error(path, error) from error
         for path in list(staged):
@@ -59,9 +59,9 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write one file whole or not at all."""
-    write_files({path: content})
+def write_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Write one file whole or not at all, with these permissions less the umask."""
+    write_files({path: content}, mode=mode)
 
 
 def check_writable(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Records with stable ids."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -38,8 +39,13 @@ class Dataset:
                 where=self.where,
                 mend="save X as a matrix",
             )
-        if self.X.dtype.kind not in "fiub" or self.y.dtype.kind not in "fiub":
-            raise InputError("X and y must hold numbers", where=self.where, mend="encode text columns before training")
+        for name, array in (("X", self.X), ("y", self.y)):
+            if array.dtype.kind not in "fiub":
+                raise InputError(
+                    f"{name} has type {array.dtype}, not real numbers",
+                    where=self.where,
+                    mend="encode it as numbers before training",
+                )
         for name, column in (("y", self.y), ("ids", self.ids), ("sample_weight", self.sample_weight)):
             if column is not None and column.shape != (len(self.X),):
                 raise InputError(
@@ -47,8 +53,9 @@ class Dataset:
                     where=self.where,
                     mend=f"save {name} with one entry a row of X",
                 )
-        if len(self.X) == 0 or self.X.shape[1] == 0:
-            raise InputError("holds no records", where=self.where, mend="check how the file was made")
+        if 0 in self.X.shape:
+            what = "records" if len(self.X) == 0 else "features"
+            raise InputError(f"holds no {what}", where=self.where, mend="check how the file was made")
         _check_ids(self.ids, self.where)
 
     def __len__(self) -> int:
@@ -103,7 +110,14 @@ def _check_ids(ids: AnyArray, where: str) -> None:
         )
     repeated = len(ids) - len(np.unique(ids))
     if repeated:
-        raise InputError(f"{repeated} ids occur more than once", where=where, mend="give each record its own id")
+        raise InputError(
+            f"ids are not unique: {repeated} of {len(ids)} repeat an earlier one",
+            where=where,
+            mend="give each record its own id",
+        )
+
+
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,19}")
 
 
 def parse_ids(lines: Sequence[str], dataset: Dataset, where: str) -> IntArray:
@@ -138,10 +152,8 @@ def parse_ids(lines: Sequence[str], dataset: Dataset, where: str) -> IntArray:
 def _as_id(text: str, dataset: Dataset) -> object:
     if dataset.ids.dtype.kind == "U":
         return text
-    try:
-        return int(text)
-    except ValueError:
-        return None
+    # int() alone also takes 1_0, +3, 007 and digits of other scripts: a typing error would name another person's record
+    return int(text) if _WHOLE_NUMBER.fullmatch(text) else None
 
 
 def _refuse_repeats(numbers: Sequence[int], positions: IntArray, where: str) -> None:

@@ -12,6 +12,7 @@ from certify.gate.document import build_document
 from certify.gate.inputs import Inputs, load_inputs
 from certify.gate.load import load_spec
 from certify.gate.measure import Measurement, look_ahead, measure
+from certify.gate.standing import Standing, first_standing, read_standing
 from certify.reports.schema import CheckEntry, Document
 
 
@@ -54,11 +55,17 @@ def check(spec: str | Path | None = None) -> CheckResult:
     Example:
         ``check("certify.toml").exit_code`` is 0 when the model may be released.
     """
-    return check_inputs(load_inputs(load_spec(spec)))
+    inputs = load_inputs(load_spec(spec))
+    return check_inputs(inputs, read_standing(inputs))
 
 
-def check_inputs(inputs: Inputs) -> CheckResult:
-    """Run every check on inputs that were read before."""
+def check_inputs(inputs: Inputs, standing: Standing | None = None) -> CheckResult:
+    """Run every check on inputs that were read before.
+
+    Args:
+        inputs: what the spec names.
+        standing: where the project stands in its ledger, if a release was ever booked.
+    """
     policy = inputs.loaded.spec.policy
     measured, refusal = _measure(inputs)
     ahead: list[Measurement] = []
@@ -66,7 +73,7 @@ def check_inputs(inputs: Inputs) -> CheckResult:
     if measured is not None and not measured.meets(policy):
         ahead = look_ahead(inputs.problem, inputs.model.parameters, measured, policy)
         advice = advise(inputs, measured, ahead)
-    entries = _entries(inputs, measured, refusal, advice)
+    entries = (*_entries(inputs, measured, refusal, advice), *_over_releases(inputs, standing))
     return CheckResult(build_document(inputs, entries, measured, refusal, next_steps(ahead)))
 
 
@@ -98,8 +105,15 @@ def _entries(
         if measured is None
         else checks.privacy_check(policy, measured, advice)
     )
-    if policy.max_total_mu is not None:
-        entries.append(checks.ledger_check(policy))
     if spec.audit is not None:
         entries.append(checks.audit_check(list(spec.audit.attacks)))
+    return tuple(entries)
+
+
+def _over_releases(inputs: Inputs, standing: Standing | None) -> tuple[CheckEntry, ...]:
+    """What only the ledger can tell: the total, and whether a forgotten record is back."""
+    cap = inputs.loaded.spec.policy.max_total_mu
+    entries = [] if standing is None else [checks.tombstone_check(standing)]
+    if cap is not None:
+        entries.append(checks.ledger_check(cap, standing or first_standing(inputs)))
     return tuple(entries)

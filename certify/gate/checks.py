@@ -7,6 +7,7 @@ from certify.core.verdict import Verdict
 from certify.gate.inputs import Inputs
 from certify.gate.measure import Measurement
 from certify.gate.spec import PolicySpec
+from certify.gate.standing import Standing
 from certify.reports.schema import CheckEntry
 
 
@@ -102,16 +103,35 @@ def unmeasured_check(check: str, title: str, policy: PolicySpec) -> CheckEntry:
     )
 
 
-def ledger_check(policy: PolicySpec) -> CheckEntry:
-    """The cap over all releases, which needs a ledger that this version does not keep."""
+def ledger_check(cap: float, standing: Standing) -> CheckEntry:
+    """The total over all releases, this one included, is within the cap."""
+    ok = standing.total_mu <= cap
     return CheckEntry(
         id="ledger",
         title="total over all releases",
-        verdict=Verdict.REFUSED,
-        summary="policy.max_total_mu is set and this version keeps no ledger of releases",
-        limit=policy.max_total_mu,
+        verdict=Verdict.PASS if ok else Verdict.FAIL,
+        summary=_against(f"mu after {standing.releases} earlier releases and this one", standing.total_mu, cap, ok=ok),
+        measured=standing.total_mu,
+        limit=cap,
         quantity="total mu",
-        remedy="remove policy.max_total_mu and add up the mu of your releases (root of the sum of squares) by other means",
+        remedy=None
+        if ok
+        else "the budget is spent: lower policy.tolerance or raise policy.noise_std, so that this release costs less, or do not release",
+    )
+
+
+def tombstone_check(standing: Standing) -> CheckEntry:
+    """No record that an earlier release forgot is in the retain set again."""
+    ok = standing.returned == 0
+    return CheckEntry(
+        id="tombstones",
+        title="no forgotten record is back",
+        verdict=Verdict.PASS if ok else Verdict.FAIL,
+        summary=f"{standing.returned:,} records that an earlier release forgot are in the retain set",
+        measured=standing.returned,
+        limit=0,
+        quantity="records",
+        remedy=None if ok else "remove them from the data, or name them in the forget set again",
     )
 
 

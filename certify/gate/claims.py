@@ -172,7 +172,7 @@ def _declared(inputs: Inputs, policy: PolicySpec) -> tuple[Assumption, ...]:
         (
             "noise",
             "The release adds fresh Gaussian noise of the policy's noise_std to every weight, drawn once, after this check, from the operating system's entropy.",
-            "to be done by whoever releases the model",
+            "done by `certify release`, or by whoever releases the model",
         ),
     )
     return tuple(

@@ -16,6 +16,19 @@ from certify.gate.spec import Spec
 DEFAULT_SPEC = "certify.toml"
 
 
+# What pydantic finds of the wrong type, in words of TOML: what it must be, and how to mend it.
+_WRONG_TYPE = {
+    "model_type": ("a table", "write it as [{key}] with its keys below"),
+    "dict_type": ("a table", "write it as [{key}] with its keys below"),
+    "float_type": ("a number", "write it without quotes"),
+    "string_type": ("text", "write it in quotes"),
+    "bool_type": ("true or false", "write it without quotes"),
+    "list_type": ("a list", 'write it as ["..."]'),
+    "string_too_short": ("text that is not empty", "fill it in, or remove the key if it is optional"),
+    "too_short": ("a list that is not empty", "fill it in, or remove the key if it is optional"),
+}
+
+
 @dataclass(frozen=True)
 class LoadedSpec:
     """A spec, where it came from, and the folder its paths are relative to."""
@@ -80,6 +93,10 @@ def _parse_toml(path: Path) -> tuple[dict[str, Any], FileRecord]:
         return tomllib.loads(text), record
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"is not valid TOML ({error})", where=str(path), mend="correct that line") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of open brackets
+        raise ConfigurationError(
+            "is not valid TOML", where=str(path), mend="write it again with `certify init`"
+        ) from None
 
 
 def _explain(error: ValidationError, file: Path) -> ConfigurationError:
@@ -87,7 +104,8 @@ def _explain(error: ValidationError, file: Path) -> ConfigurationError:
     problems = error.errors(include_url=False)
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    others = len(problems) - 1
+    more = f" (and {others} more problem{'' if others == 1 else 's'})" if others else ""
     what, mend = _words(first, key)
     return ConfigurationError(f"{what}{more}", where=str(file), mend=mend)
 
@@ -98,7 +116,11 @@ def _words(problem: ErrorDetails, key: str) -> tuple[str, str]:
         return f"unknown key {key}", did_you_mean(str(problem["loc"][-1]), section.model_fields if section else ())
     if problem["type"] == "missing":
         return f"{key} is missing", f"add it; `certify init` writes a commented {DEFAULT_SPEC}"
-    return f"{key}: {problem['msg'].lower().replace('input should', 'should')}", "correct the value"
+    if problem["type"] in _WRONG_TYPE:
+        what, mend = _WRONG_TYPE[problem["type"]]
+        return f"{key} must be {what}", mend.format(key=key)
+    rule = problem["msg"].lower().removeprefix("input should be ")
+    return f"{key} must be {rule}, not {str(problem['input'])[:40]}", "correct the value"
 
 
 def _section_of(location: tuple[int | str, ...]) -> type[BaseModel] | None:

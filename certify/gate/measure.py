@@ -9,7 +9,7 @@ from certify.convex.objective import Problem
 from certify.convex.solve import line_search
 from certify.core.arrays import FloatArray
 from certify.gate.spec import PolicySpec
-from certify.privacy import gaussian
+from certify.privacy import gaussian, noise
 
 _STEPS_AHEAD = 10
 
@@ -21,7 +21,7 @@ class Measurement:
     Attributes:
         bound: the certificate.
         mu: distance over noise_std, rounded up.
-        epsilon: upper bound at the policy's delta.
+        epsilon: upper bound at the policy's delta, the noise being discrete.
     """
 
     bound: DistanceBound
@@ -42,14 +42,20 @@ def measure(problem: Problem, parameters: FloatArray, policy: PolicySpec) -> Mea
         AssumptionViolatedError: the theorem does not apply.
     """
     bound = certify_parameters(problem, parameters)
-    mu = gaussian.ratio(float(bound.distance), policy.noise_std)
-    return Measurement(bound, mu, gaussian.epsilon(mu, policy.delta))
+    distance = bound.distance + noise.grid_cost(policy.noise_std, problem.size).extra_shift
+    mu = gaussian.ratio(float(distance), policy.noise_std)
+    return Measurement(bound, mu, noise.epsilon_on_grid(mu, policy.delta, problem.size))
 
 
 def distance_limit(policy: PolicySpec) -> float:
     """Largest certified distance the policy lets pass, rounded down."""
-    allowed = gaussian.mu(policy.epsilon, policy.delta) * policy.noise_std * (1 - 2.0**-50)
+    allowed = gaussian.mu(policy.epsilon, policy.delta * (1 - 2.0**-10)) * policy.noise_std * (1 - 2.0**-50)
     return min(allowed, policy.tolerance) if policy.tolerance is not None else allowed
+
+
+def charged_mu(policy: PolicySpec) -> float:
+    """What a release costs in the ledger: the policy's limit, not the measured value, which depends on the forgotten."""
+    return gaussian.ratio(distance_limit(policy), policy.noise_std)
 
 
 def look_ahead(problem: Problem, parameters: FloatArray, first: Measurement, policy: PolicySpec) -> list[Measurement]:

@@ -79,6 +79,13 @@ class AuditSpec(_Section):
     max_epsilon_lower_bound: Positive | None = None
 
 
+class LedgerSpec(_Section):
+    """[ledger]: where releases are booked, and the key that belongs elsewhere."""
+
+    path: Text = "certify-ledger.sqlite"
+    key: Text = "certify-ledger.key"
+
+
 class Spec(_Section):
     """The whole spec file."""
 
@@ -87,3 +94,4 @@ class Spec(_Section):
     policy: PolicySpec
     objective: ObjectiveSpec | None = None
     audit: AuditSpec | None = None
+    ledger: LedgerSpec = LedgerSpec()

@@ -1,12 +1,12 @@
 """Gaussian noise that carries a guarantee: discrete, exact, from the operating system's entropy, never seeded.
 
 A float64 "Gaussian" sample betrays the number it was added to through its low bits (Mironov 2012; Haney et al. 2022). Here the
-weights are rounded to a grid of step ``h = noise_std 2^-40`` and an exact sample of the discrete Gaussian on that grid is added,
+weights are rounded to a grid of step ``h = noise_std 2^-100`` and an exact sample of the discrete Gaussian on that grid is added,
 drawn with integers alone (Canonne, Kamath, Steinke 2020, algorithms 1-3).
 
 Why the Gaussian curve still holds: rounding a continuous Gaussian to the grid is post-processing, so that mechanism is mu-GDP for
-grid points at distance ``mu noise_std``. Per coordinate the discrete Gaussian is within total variation ``2^-80`` of the rounded one
-(their ratio before normalisation at k is the mean of ``exp(-u^2/2S) cosh(k u/S)`` over u in [-1/2, 1/2], ``S = 2^80`` the variance in grid
+grid points at distance ``mu noise_std``. Per coordinate the discrete Gaussian is within total variation ``2^-200`` of the rounded one
+(their ratio before normalisation at k is the mean of ``exp(-u^2/2S) cosh(k u/S)`` over u in [-1/2, 1/2], ``S = 2^200`` the variance in grid
 steps; it deviates from 1 by about ``1/(24 S)`` in the mean). Both worlds are that close to their rounded continuous ones, so a guarantee (epsilon, delta) of those
 is (epsilon, delta + (1 + e^epsilon) total_variation) of these; ``extra_shift`` is what the two roundings can add to the distance.
 """
@@ -20,8 +20,9 @@ import numpy as np
 
 from certify.core.arrays import FloatArray
 from certify.core.rounding import up
+from certify.privacy import gaussian
 
-GRID_BITS = 40
+GRID_BITS = 100
 """The grid's step is noise_std / 2^GRID_BITS."""
 
 
@@ -39,9 +40,9 @@ class GridCost:
 
 
 def grid_cost(noise_std: float, parameters: int) -> GridCost:
-    """The price of the grid for so many parameters; about ``noise_std 1e-12 sqrt(parameters)`` and ``parameters 1e-24``."""
+    """The price of the grid for so many parameters; about ``noise_std 1e-30 sqrt(parameters)`` and ``parameters 1e-60``."""
     step = math.ldexp(noise_std, -GRID_BITS)
-    return GridCost(up(step * math.sqrt(parameters) * (1 + 2.0**-50)), up(parameters * 2.0**-80))
+    return GridCost(up(step * math.sqrt(parameters) * (1 + 2.0**-50)), up(parameters * 2.0 ** (-2 * GRID_BITS)))
 
 
 def _bernoulli_exp_fraction(numerator: int, denominator: int) -> bool:
@@ -81,6 +82,16 @@ def discrete_gaussian(sigma: int) -> int:
         excess = abs(candidate) * scale - sigma * sigma
         if bernoulli_exp(excess * excess, 2 * sigma * sigma * scale * scale):
             return candidate
+
+
+def epsilon_on_grid(mu: float, delta: float, parameters: int) -> float:
+    """Upper bound on epsilon at ``delta`` for the discrete noise, given the mu of the continuous one.
+
+    A thousandth of delta pays for the total variation; infinite where that is not enough (epsilon above about 100).
+    """
+    epsilon = gaussian.epsilon(mu, delta * (1 - 2.0**-10))
+    price = (1 + math.exp(epsilon)) * grid_cost(1.0, parameters).total_variation if epsilon < 700 else math.inf
+    return epsilon if price <= delta * 2.0**-11 else math.inf
 
 
 def add_noise(weights: FloatArray, noise_std: float) -> FloatArray:

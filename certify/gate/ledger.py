@@ -1,0 +1,328 @@
+"""The ledger of releases: one SQLite file that only grows, and a key file beside it that remembers its head.
+
+Each entry holds the SHA-256 of the entry before it, so that a changed, missing or reordered entry breaks the chain. Update and
+delete are refused by triggers. Record ids are never stored: a record appears as HMAC-SHA256 under a key that lies in another file,
+together with the sequence and digest of the last entry. A ledger that was replaced by an older copy of itself is thereby
+noticed, as is one of another project.
+
+Budget: a record pays for every release from the one on that first forgets it; its total is ``sqrt(sum mu_t^2)``, valid also when
+releases are chosen after seeing earlier ones (certify.privacy.composition).
+"""
+
+import hashlib
+import hmac
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from certify.core.errors import InputError, TamperedError
+from certify.core.files import check_writable, read_text, write_file
+from certify.privacy.composition import total_mu
+
+_WAIT_SECONDS = 30.0
+_GENESIS = "0" * 64
+_SCHEMA = """
+CREATE TABLE entries (
+    sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, time TEXT NOT NULL, body TEXT NOT NULL,
+    previous TEXT NOT NULL, digest TEXT NOT NULL
+) STRICT;
+CREATE TABLE charges (
+    sequence INTEGER NOT NULL REFERENCES entries (sequence), record TEXT NOT NULL, mu REAL NOT NULL,
+    PRIMARY KEY (sequence, record)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER entries_keep BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger only grows'); END;
+CREATE TRIGGER entries_stay BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger only grows'); END;
+CREATE TRIGGER charges_keep BEFORE UPDATE ON charges BEGIN SELECT RAISE(ABORT, 'the ledger only grows'); END;
+CREATE TRIGGER charges_stay BEFORE DELETE ON charges BEGIN SELECT RAISE(ABORT, 'the ledger only grows'); END;
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One event.
+
+    Attributes:
+        sequence: 1, 2, 3, ...; the order that counts, whatever the clock said.
+        kind: ``created`` or ``release``.
+        time: UTC, as the machine's clock had it.
+        body: what happened, without anything that identifies a record.
+        previous: digest of the entry before.
+        digest: of this entry.
+    """
+
+    sequence: int
+    kind: str
+    time: str
+    body: dict[str, Any]
+    previous: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """The secret key, the project's name, and the head of the ledger as last known."""
+
+    project: str
+    key: str
+    sequence: int
+    digest: str
+    pending: str | None = None
+    version: int = 1
+
+    def save(self, path: Path) -> None:
+        """Write it whole or not at all, readable by its owner alone."""
+        write_file(path, _key_text(self).encode(), mode=0o600)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read it back.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        text, _ = read_text(path)
+        try:
+            raw = json.loads(text)
+            raw["version"] = raw.pop("certify_ledger_key")
+            found = cls(**raw)
+            bytes.fromhex(found.key)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise InputError(
+                "is not a ledger key, or a damaged one", where=str(path), mend="restore it from where you keep it"
+            ) from None
+        return found
+
+
+def _key_text(key: KeyFile) -> str:
+    content = {"certify_ledger_key": key.version} | {
+        name: value for name, value in key.__dict__.items() if name != "version"
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: one text for one value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _digest(project: str, sequence: int, kind: str, time: str, body: str, previous: str) -> str:
+    return hashlib.sha256(canonical([project, sequence, kind, time, body, previous]).encode()).hexdigest()
+
+
+def charges_digest(charges: Iterable[tuple[str, float]]) -> str:
+    """Digest of who is charged how much, in order of the records."""
+    return hashlib.sha256("\n".join(f"{record} {mu!r}" for record, mu in sorted(charges)).encode()).hexdigest()
+
+
+class Ledger:
+    """An open ledger whose chain was verified when it was opened."""
+
+    def __init__(self, path: Path, key_path: Path, connection: sqlite3.Connection, key: KeyFile) -> None:
+        self.path, self._key_path, self._connection, self._key = path, key_path, connection, key
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, key_path: Path, *, create: bool = False, write: bool = False) -> Iterator["Ledger"]:
+        """Open and verify; with ``write`` hold the only lock for the whole block and commit at its end.
+
+        Raises:
+            InputError: there is no ledger, another process holds it, or the key is missing.
+            TamperedError: the ledger is damaged, edited, of another project, or an older copy.
+        """
+        if create and not path.exists() and not key_path.exists():
+            _create(path, key_path)
+        _require_both(path, key_path)
+        connection = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
+        try:
+            with _database_errors(path):
+                # Readers take the lock too, and the key is read under it: it changes with each release.
+                connection.execute("BEGIN IMMEDIATE")
+                ledger = cls(path, key_path, connection, KeyFile.load(key_path))
+                ledger.verify()
+                yield ledger
+                if write:
+                    ledger.commit()
+        finally:
+            connection.close()
+
+    def entries(self) -> list[Entry]:
+        """All entries in order."""
+        rows = self._connection.execute(
+            "SELECT sequence, kind, time, body, previous, digest FROM entries ORDER BY sequence"
+        )
+        return [Entry(row[0], row[1], row[2], json.loads(row[3]), row[4], row[5]) for row in rows]
+
+    def head(self) -> tuple[int, str]:
+        """Sequence and digest of the last entry."""
+        row = self._connection.execute("SELECT sequence, digest FROM entries ORDER BY sequence DESC LIMIT 1").fetchone()
+        return (0, _GENESIS) if row is None else (row[0], row[1])
+
+    @property
+    def project(self) -> str:
+        """The project's random name."""
+        return self._key.project
+
+    def pseudonym(self, identifier: object) -> str:
+        """Keyed hash of a record id: the same record is recognised, nobody without the key can guess ids."""
+        kind = "i" if isinstance(identifier, int) else "s"
+        return hmac.new(bytes.fromhex(self._key.key), f"{kind}{identifier}".encode(), hashlib.sha256).hexdigest()
+
+    def totals(self) -> dict[str, float]:
+        """Total mu of each record that was ever forgotten."""
+        spent: dict[str, list[float]] = {}
+        for record, mu in self._connection.execute("SELECT record, mu FROM charges ORDER BY sequence"):
+            spent.setdefault(record, []).append(mu)
+        return {record: total_mu(values) for record, values in spent.items()}
+
+    def charges_of(self, sequence: int) -> list[tuple[str, float]]:
+        """Who was charged how much by an entry."""
+        rows = self._connection.execute(
+            "SELECT record, mu FROM charges WHERE sequence = ? ORDER BY record", (sequence,)
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    def append(self, kind: str, body: dict[str, Any], charges: Iterable[tuple[str, float]] = ()) -> Entry:
+        """Add an entry inside the open transaction; it counts from the commit on."""
+        listed = sorted(charges)
+        sequence, previous = self.head()
+        text = canonical(body | {"charges": charges_digest(listed)})
+        entry = _sealed(self._key.project, sequence + 1, kind, text, previous)
+        self._connection.execute(
+            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)",
+            (entry.sequence, kind, entry.time, text, previous, entry.digest),
+        )
+        self._connection.executemany(
+            "INSERT INTO charges VALUES (?, ?, ?)", [(entry.sequence, *item) for item in listed]
+        )
+        return entry
+
+    def commit(self) -> None:
+        """Commit, so that a kill at any instant leaves the old state or the new one.
+
+        The key file first names the coming head as pending, then the database commits, then the key file takes it as its head.
+        """
+        sequence, digest = self.head()
+        if (sequence, digest) == (self._key.sequence, self._key.digest):
+            self._connection.execute("ROLLBACK")
+            return
+        self._save_key(self._key.sequence, self._key.digest, pending=digest)
+        self._connection.execute("COMMIT")
+        self._save_key(sequence, digest, pending=None)
+
+    def _save_key(self, sequence: int, digest: str, pending: str | None) -> None:
+        self._key = KeyFile(self._key.project, self._key.key, sequence, digest, pending)
+        self._key.save(self._key_path)
+
+    def verify(self) -> None:
+        """Walk the chain and compare its head with the key file.
+
+        Raises:
+            TamperedError: with the first entry that is wrong.
+        """
+        previous, count = _GENESIS, 0
+        for row in self._connection.execute(
+            "SELECT sequence, kind, time, body, previous, digest FROM entries ORDER BY sequence"
+        ):
+            count += 1
+            self._verify_entry(row, count, previous)
+            previous = row[5]
+        self._verify_head(count, previous)
+
+    def _verify_entry(self, row: tuple[int, str, str, str, str, str], expected: int, previous: str) -> None:
+        sequence, kind, time, body, before, digest = row
+        if sequence != expected:
+            raise TamperedError(
+                f"entry {expected} is missing",
+                where=str(self.path),
+                mend="restore the ledger; a release is not accounted for",
+            )
+        if before != previous or digest != _digest(self._key.project, sequence, kind, time, body, before):
+            raise TamperedError(
+                f"entry {sequence} was changed, or belongs to another project",
+                where=str(self.path),
+                mend="restore the ledger",
+            )
+        if json.loads(body).get("charges") != charges_digest(self.charges_of(sequence)):
+            raise TamperedError(
+                f"the charges of entry {sequence} were changed", where=str(self.path), mend="restore the ledger"
+            )
+
+    def _verify_head(self, sequence: int, digest: str) -> None:
+        key = self._key
+        if (sequence, digest) == (key.sequence, key.digest) or (sequence == key.sequence + 1 and digest == key.pending):
+            return
+        what = (
+            f"ends at entry {sequence}, the key knows {key.sequence}: an older copy was put in its place"
+            if sequence < key.sequence
+            else f"its last entry is not the one that the key {self._key_path.name} knows"
+        )
+        raise TamperedError(what, where=str(self.path), mend="restore the newest ledger together with its key")
+
+
+def _sealed(project: str, sequence: int, kind: str, body: str, previous: str) -> Entry:
+    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Entry(
+        sequence, kind, time, json.loads(body), previous, _digest(project, sequence, kind, time, body, previous)
+    )
+
+
+def _create(path: Path, key_path: Path) -> None:
+    """A new, empty ledger: the database is made complete under another name first."""
+    check_writable(path)
+    check_writable(key_path)
+    project, temporary = secrets.token_hex(16), path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    connection = sqlite3.connect(temporary, isolation_level=None)
+    with _database_errors(path):
+        connection.executescript(_SCHEMA)
+        body = canonical({"project": project, "charges": charges_digest(())})
+        entry = _sealed(project, 1, "created", body, _GENESIS)
+        connection.execute(
+            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", (1, "created", entry.time, body, _GENESIS, entry.digest)
+        )
+    connection.close()
+    KeyFile(project, secrets.token_hex(32), 1, entry.digest).save(key_path)
+    temporary.replace(path)
+
+
+def _require_both(path: Path, key_path: Path) -> None:
+    if not path.exists() and not key_path.exists():
+        raise InputError("there is no ledger yet", where=str(path), mend="the first `certify release` makes it")
+    if not path.exists():
+        raise TamperedError(
+            "the ledger is gone, its key is still there",
+            where=str(path),
+            mend="restore the ledger; without it releases are not accounted for",
+        )
+    if not key_path.exists():
+        raise InputError(
+            "no such file: the ledger's key is missing",
+            where=str(key_path),
+            mend="restore it, or name it in [ledger] key",
+        )
+
+
+@contextmanager
+def _database_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            raise TamperedError("is empty or truncated", where=str(path), mend="restore it") from None
+        if "locked" in str(error) or "busy" in str(error):
+            raise InputError(
+                f"another release holds the ledger (waited {_WAIT_SECONDS:.0f} s)",
+                where=str(path),
+                mend="try again when it is done",
+            ) from None
+        raise InputError(
+            f"cannot be used ({error})", where=str(path), mend="check the disk and the file's permissions"
+        ) from None
+    except sqlite3.DatabaseError as error:
+        raise TamperedError(f"is damaged or not a ledger ({error})", where=str(path), mend="restore it") from None

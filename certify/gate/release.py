@@ -1,0 +1,163 @@
+"""The release: check, draw the noise, write weights and certificate, book them, all or nothing.
+
+Order of a release, under the ledger's lock. (1) Finish or clear what a killed run left. (2) Check. (3) Draw the noise, once. (4) Write the
+released weights and the certificate under temporary names and flush them. (5) Book both by digest and commit. (6) Give them
+their names. A kill before (5) leaves nothing booked, and the temporary files are cleared next time; a kill after it leaves the
+booked files under temporary names, and step (1) of the next run gives them theirs. The noise is never drawn twice for one entry.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from certify.core.files import check_writable, read_bytes, write_file
+from certify.core.verdict import Verdict
+from certify.gate.check import CheckResult, check_inputs
+from certify.gate.inputs import Inputs, load_inputs
+from certify.gate.ledger import Entry, Ledger
+from certify.gate.load import load_spec
+from certify.gate.measure import charged_mu
+from certify.gate.standing import Standing, standing_in
+from certify.models.weights import LinearWeights, dump_weights
+from certify.privacy.noise import GRID_BITS, add_noise
+from certify.reports.schema import Assumption, Document, FileDigest, Release
+
+
+@dataclass(frozen=True)
+class ReleaseResult:
+    """What came of a release: the check's result, and the files when it passed."""
+
+    result: CheckResult
+    weights: Path | None = None
+    certificate: Path | None = None
+
+
+def release(spec: str | Path | None = None) -> ReleaseResult:
+    """Check a spec's model and, when it passes, release it with fresh noise.
+
+    Args:
+        spec: path of the spec; the default one when absent.
+
+    Raises:
+        ConfigurationError, InputError: nothing was released.
+        TamperedError: the ledger was changed; nothing was released.
+        AssumptionViolatedError: the model's kind cannot be checked at all.
+    """
+    inputs = load_inputs(load_spec(spec))
+    section = inputs.loaded.spec.ledger
+    path, key = inputs.loaded.resolve(section.path), inputs.loaded.resolve(section.key)
+    with Ledger.open(path, key, create=True, write=True) as ledger:
+        recover(ledger)
+        standing = standing_in(ledger, inputs)
+        result = check_inputs(inputs, standing)
+        if result.verdict is not Verdict.PASS:
+            return ReleaseResult(result)
+        released = _Staging(inputs, ledger, standing, result.report)
+        released.write()
+        released.book()
+    released.reveal()
+    return ReleaseResult(CheckResult(released.document), released.weights_path, released.certificate_path)
+
+
+class _Staging:
+    """One release on its way: noise drawn once, files staged, booked, revealed."""
+
+    def __init__(self, inputs: Inputs, ledger: Ledger, standing: Standing, report: Document) -> None:
+        self._ledger, self._standing, self._inputs = ledger, standing, inputs
+        self.number = standing.releases + 1
+        model = Path(inputs.model.record.path)
+        suffix = ".npz" if model.suffix == ".npy" else model.suffix
+        self.weights_path = model.with_name(f"released-{self.number:04d}{suffix}")
+        self.certificate_path = model.with_name(f"certificate-{self.number:04d}.json")
+        self._weights = dump_weights(self.weights_path, noised(inputs))
+        self.document = self._certificate(report)
+
+    def _certificate(self, report: Document) -> Document:
+        policy, (sequence, head) = self._inputs.loaded.spec.policy, self._ledger.head()
+        part = Release(
+            number=self.number,
+            file=FileDigest(path=str(self.weights_path), sha256=sha256(self._weights), bytes=len(self._weights)),
+            noise_std=policy.noise_std,
+            grid_bits=GRID_BITS,
+            charged_mu=charged_mu(policy),
+            total_mu=self._standing.total_mu,
+            ledger=self._ledger.project,
+            ledger_sequence=sequence + 1,
+            ledger_previous=head,
+        )
+        return report.model_copy(
+            update={"release": part, "assumptions": tuple(map(_noise_verified, report.assumptions))}
+        )
+
+    def _contents(self) -> dict[Path, bytes]:
+        return {self.weights_path: self._weights, self.certificate_path: self.document.to_json().encode()}
+
+    def write(self) -> None:
+        """Stage both files under temporary names."""
+        for path, content in self._contents().items():
+            check_writable(path)
+            write_file(staged(path), content)
+
+    def book(self) -> None:
+        """Add the entry; it counts when the ledger commits."""
+        files = {
+            os.path.relpath(path, self._ledger.path.parent): sha256(content)
+            for path, content in self._contents().items()
+        }
+        part = self.document.release
+        assert part is not None
+        body = {
+            "number": self.number,
+            "files": files,
+            "model": self._inputs.model.record.sha256,
+            "spec": self._inputs.loaded.record.sha256,
+            "retained": self.document.request.retained_digest,
+            "forgotten": len(self._inputs.forgotten),
+            "mu": part.charged_mu,
+        }
+        self._ledger.append("release", body, self._standing.charges)
+
+    def reveal(self) -> None:
+        """Give the files their names."""
+        for path in self._contents():
+            staged(path).replace(path)
+
+
+def noised(inputs: Inputs) -> LinearWeights:
+    """The weights with one fresh draw of the policy's noise."""
+    parameters = add_noise(inputs.model.parameters, inputs.loaded.spec.policy.noise_std)
+    return LinearWeights.from_parameters(parameters, intercept=inputs.objective.fit_intercept)
+
+
+def _noise_verified(item: Assumption) -> Assumption:
+    """The one assumption that a release turns from declared to verified."""
+    if item.id != "noise":
+        return item
+    evidence = "drawn by this run, once, after the check: discrete Gaussian, exact integer sampling, operating system's entropy"
+    return item.model_copy(update={"status": "verified", "evidence": evidence})
+
+
+def sha256(content: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def staged(path: Path) -> Path:
+    """Temporary name of a file until its release is booked."""
+    return path.with_name(f".{path.name}.staged")
+
+
+def booked_files(ledger: Ledger, entry: Entry) -> dict[Path, str]:
+    """Files of a release entry, by their digest."""
+    found: dict[str, Any] = entry.body.get("files", {})
+    return {ledger.path.parent / name: digest for name, digest in found.items()}
+
+
+def recover(ledger: Ledger) -> None:
+    """Finish the last booked release if a kill came between the booking and the naming of its files."""
+    releases = [entry for entry in ledger.entries() if entry.kind == "release"]
+    for path, digest in booked_files(ledger, releases[-1]).items() if releases else ():
+        if staged(path).is_file() and not path.exists() and sha256(read_bytes(staged(path))[0]) == digest:
+            staged(path).replace(path)

@@ -1,0 +1,401 @@
+"""A release is whole or absent, books itself once, and whoever touches the books is noticed."""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from certify.core.errors import InputError, TamperedError
+from certify.core.verdict import Verdict
+from certify.gate import release as release_module
+from certify.gate.books import exported, summary, verify_books
+from certify.gate.check import check
+from certify.gate.ledger import Ledger
+from certify.gate.release import release
+from certify.gate.verify import verify
+from certify.models.weights import load_weights
+
+
+def _load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "certify_release_project", Path(__file__).with_name("release_project.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+project = _load()
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    made: Path = project.make(tmp_path / "p")
+    return made
+
+
+def files(spec: Path) -> set[str]:
+    return {path.name for path in spec.parent.iterdir()}
+
+
+def test_a_passing_model_is_released_with_noise_and_booked(spec: Path) -> None:
+    done = release(spec)
+    assert done.result.verdict is Verdict.PASS
+    assert done.weights is not None
+    before, after = load_weights(spec.parent / "unlearned.npz")[0].coef, load_weights(done.weights)[0].coef
+    assert 0 < np.abs(before - after).max() < 10 * 0.05
+    assert [entry["kind"] for entry in exported(spec)] == ["created", "release"]
+    part = done.result.report.release
+    assert part is not None
+    assert part.total_mu >= part.charged_mu >= (done.result.report.guarantee.mu or 1)
+    assert not [name for name in files(spec) if name.endswith(".staged")]
+
+
+def test_two_releases_draw_different_noise_and_compose(spec: Path) -> None:
+    first, second = release(spec), release(spec)
+    assert first.weights is not None
+    assert second.weights is not None
+    assert not np.array_equal(load_weights(first.weights)[0].coef, load_weights(second.weights)[0].coef)
+    one, two = first.result.report.release, second.result.report.release
+    assert one is not None
+    assert two is not None
+    assert two.total_mu == pytest.approx(np.hypot(one.charged_mu, two.charged_mu))
+    assert (one.number, two.number) == (1, 2)
+
+
+def test_a_failing_model_is_not_released(spec: Path) -> None:
+    shutil.copy(spec.parent / "original.npz", spec.parent / "unlearned.npz")
+    spec.write_text(spec.read_text().replace("noise_std = 0.05", "noise_std = 0.0005"))
+    done = release(spec)
+    assert done.result.verdict is Verdict.FAIL
+    assert done.weights is None
+    assert not [name for name in files(spec) if name.startswith(("released", "certificate"))]
+    assert [entry["kind"] for entry in exported(spec)] == ["created"]
+
+
+def test_the_cap_ends_the_releases(tmp_path: Path) -> None:
+    spec = project.make(tmp_path / "p", more="max_total_mu = 0.4")
+    assert release(spec).result.verdict is Verdict.PASS  # 0.268
+    assert release(spec).result.verdict is Verdict.PASS  # 0.379
+    last = release(spec)
+    assert last.result.verdict is Verdict.FAIL  # 0.464
+    assert any("budget is spent" in (entry.remedy or "") for entry in last.result.report.checks)
+    assert check(spec).verdict is Verdict.FAIL
+    assert len(exported(spec)) == 3
+
+
+def test_what_is_charged_is_the_policys_limit_and_not_the_measured_value(spec: Path) -> None:
+    done = release(spec)
+    charged = exported(spec)[1]["body"]["mu"]
+    assert charged == pytest.approx(0.268, abs=1e-3)
+    assert charged > 100 * (done.result.report.guarantee.mu or 0)
+    assert str(done.result.report.guarantee.mu) not in json.dumps(exported(spec))
+
+
+def test_a_forgotten_record_that_comes_back_is_refused(spec: Path) -> None:
+    release(spec)
+    (spec.parent / "forget.txt").write_text("person-9")
+    rng = np.load(spec.parent / "train.npz")
+    kept = np.arange(300) != 9
+    np.savez(spec.parent / "unlearned.npz", coef=project.fitted(rng["X"][kept], rng["y"][kept]))
+    entry = next(entry for entry in release(spec).result.report.checks if entry.id == "tombstones")
+    assert entry.verdict is Verdict.FAIL
+    assert entry.measured == 2
+
+
+def test_no_id_and_no_weight_stands_in_the_ledger_or_its_key(spec: Path) -> None:
+    release(spec)
+    for name in ("certify-ledger.sqlite", "certify-ledger.key"):
+        assert b"person-" not in (spec.parent / name).read_bytes()
+    assert (spec.parent / "certify-ledger.key").stat().st_mode & 0o077 == 0
+
+
+def test_update_and_delete_are_refused_by_the_database_itself(spec: Path) -> None:
+    release(spec)
+    with sqlite3.connect(spec.parent / "certify-ledger.sqlite") as connection:
+        for statement in (
+            "UPDATE entries SET body = '{}'",
+            "DELETE FROM entries",
+            "DELETE FROM charges",
+            "UPDATE charges SET mu = 0",
+        ):
+            with pytest.raises(sqlite3.IntegrityError, match="only grows"):
+                connection.execute(statement)
+    connection.close()
+
+
+def rewrite(path: Path, statement: str) -> None:
+    """What an attacker with the file does: drop the triggers first."""
+    connection = sqlite3.connect(path)
+    for trigger in ("entries_keep", "entries_stay", "charges_keep", "charges_stay"):
+        connection.execute(f"DROP TRIGGER {trigger}")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE entries SET body = replace(body, '0.2', '0.1') WHERE sequence = 2", "entry 2 was changed"),
+        ("UPDATE entries SET time = '2020-01-01T00:00:00Z' WHERE sequence = 3", "entry 3 was changed"),
+        ("DELETE FROM entries WHERE sequence = 2", "entry 2 is missing"),
+        ("DELETE FROM entries WHERE sequence = 3", "older copy"),
+        ("UPDATE charges SET mu = 0.0 WHERE sequence = 2", "charges of entry 2"),
+        ("DELETE FROM charges", "charges of entry 2"),
+    ],
+)
+def test_every_edit_is_noticed_and_named(spec: Path, statement: str, words: str) -> None:
+    release(spec)
+    release(spec)
+    rewrite(spec.parent / "certify-ledger.sqlite", statement)
+    for attempt in (lambda: release(spec), lambda: summary(spec), lambda: check(spec)):
+        with pytest.raises(TamperedError, match=words) as caught:
+            attempt()
+        assert caught.value.exit_code == 1
+
+
+def test_a_ledger_copied_back_from_a_backup_is_noticed(spec: Path, tmp_path: Path) -> None:
+    release(spec)
+    shutil.copy(spec.parent / "certify-ledger.sqlite", tmp_path / "backup")
+    release(spec)
+    shutil.copy(tmp_path / "backup", spec.parent / "certify-ledger.sqlite")
+    with pytest.raises(TamperedError, match="older copy"):
+        release(spec)
+
+
+def test_a_ledger_of_another_project_is_noticed(spec: Path, tmp_path: Path) -> None:
+    other = project.make(tmp_path / "other")
+    release(spec)
+    release(other)
+    shutil.copy(other.parent / "certify-ledger.sqlite", spec.parent / "certify-ledger.sqlite")
+    with pytest.raises(TamperedError, match="another project"):
+        release(spec)
+
+
+def test_a_truncated_or_garbled_ledger_is_noticed(spec: Path) -> None:
+    release(spec)
+    path = spec.parent / "certify-ledger.sqlite"
+    whole = path.read_bytes()
+    for size in (0, 10, 100, 4096, len(whole) // 2, len(whole) - 4096):
+        path.write_bytes(whole[:size])
+        with pytest.raises(TamperedError) as caught:
+            release(spec)
+        assert "\n" not in str(caught.value)
+    path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(TamperedError, match="not a ledger"):
+        release(spec)
+
+
+def test_a_missing_ledger_or_key_is_named(spec: Path) -> None:
+    release(spec)
+    key = spec.parent / "certify-ledger.key"
+    content = key.read_bytes()
+    key.unlink()
+    with pytest.raises(InputError, match="key is missing"):
+        release(spec)
+    key.write_bytes(content)
+    (spec.parent / "certify-ledger.sqlite").unlink()
+    with pytest.raises(TamperedError, match="is gone"):
+        release(spec)
+
+
+KILLER = """
+import os, signal, sys
+from certify.gate import ledger, release
+point = sys.argv[2]
+
+def die(*_args, **_kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if point == "before staging": release._Staging.write = die
+if point == "before booking": release._Staging.book = die
+if point == "before commit": ledger.Ledger.commit = die
+if point == "pending written":
+    save = ledger.Ledger._save_key
+    ledger.Ledger._save_key = lambda self, *a, **k: (save(self, *a, **k), die())
+if point == "after commit":
+    save = ledger.Ledger._save_key
+    ledger.Ledger._save_key = lambda self, s, d, pending: save(self, s, d, pending) if pending else die()
+if point == "before naming": release._Staging.reveal = die
+if point == "half named":
+    reveal = release._Staging.reveal
+    def half(self):
+        release.staged(self.weights_path).replace(self.weights_path)
+        die()
+    release._Staging.reveal = half
+release.release(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "booked"),
+    [
+        ("before staging", False),
+        ("before booking", False),
+        ("before commit", False),
+        ("pending written", False),
+        ("after commit", True),
+        ("before naming", True),
+        ("half named", True),
+    ],
+)
+def test_a_kill_at_any_instant_leaves_before_or_after(spec: Path, point: str, *, booked: bool) -> None:
+    release(spec)
+    done = subprocess.run([sys.executable, "-c", KILLER, str(spec), point], check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    verify_books(spec)  # whatever happened, the books are whole; a booked release gets its files
+    assert len(exported(spec)) == (3 if booked else 2)
+    named = {"released-0002.npz", "certificate-0002.json"}
+    assert (named <= files(spec)) if booked else not (named & files(spec))
+    later = release(spec)
+    assert later.result.report.release is not None
+    assert later.result.report.release.number == (3 if booked else 2)
+    verify_books(spec)
+
+
+def test_a_full_disk_leaves_nothing_booked(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: object, **_kwargs: object) -> None:
+        raise InputError("cannot be written (no space left on device)", where="disk", mend="free room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(release_module, "write_file", full)
+        with pytest.raises(InputError, match="no space"):
+            release(spec)
+    assert len(exported(spec)) == 1
+    assert release(spec).result.verdict is Verdict.PASS
+
+
+def test_two_processes_releasing_at_once_both_end_up_in_the_books(spec: Path) -> None:
+    release(spec)
+    command = [sys.executable, "-c", f"from certify.gate.release import release; release({str(spec)!r})"]
+    running = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(120) for process in running] == [0, 0, 0]
+    assert len(exported(spec)) == 5
+    verify_books(spec)
+
+
+def test_a_ledger_that_is_held_is_told_and_not_waited_for_forever(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(spec)
+    monkeypatch.setattr("certify.gate.ledger._WAIT_SECONDS", 0.2)
+    holder = sqlite3.connect(spec.parent / "certify-ledger.sqlite", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+    with pytest.raises(InputError, match="another release holds"):
+        release(spec)
+    assert time.monotonic() - started < 30
+    holder.close()
+
+
+def test_a_clock_that_goes_backwards_is_noted_and_stops_nothing(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(spec)
+
+    class Yesterday:
+        @staticmethod
+        def now(_zone: object) -> "Yesterday":
+            return Yesterday()
+
+        def strftime(self, _format: str) -> str:
+            return "2001-01-01T00:00:00Z"
+
+    monkeypatch.setattr("certify.gate.ledger.datetime", Yesterday)
+    release(spec)
+    assert any("clock went backwards before entry 3" in line for line in verify_books(spec))
+
+
+def test_verify_accepts_what_was_released_and_names_any_change(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(spec.parent)
+    done = release("certify.toml")
+    assert done.certificate is not None
+    assert verify(done.certificate).verdict is Verdict.PASS
+    for name, what in (
+        ("unlearned.npz", "model"),
+        ("forget.txt", "forget set"),
+        ("released-0001.npz", "released weights"),
+        ("certify.toml", "spec"),
+    ):
+        path = Path(name)
+        content = path.read_bytes()
+        path.write_bytes(content + b"\n")
+        found = verify(done.certificate)
+        assert found.verdict is Verdict.FAIL
+        assert what in {finding.what for finding in found.findings if finding.verdict is Verdict.FAIL}
+        path.write_bytes(content)
+    Path("train.npz").rename("elsewhere.npz")
+    assert "training data" in {f.what for f in verify(done.certificate).findings if f.verdict is Verdict.REFUSED}
+
+
+def test_verify_names_a_changed_number_even_without_the_ledger(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(spec.parent)
+    document = check("certify.toml").document
+    for section, field, value in (
+        ("policy", "epsilon", 2.0),
+        ("guarantee", "mu", 1e-3),
+        ("bounds", "distance", 1e-3),
+        ("request", "forgotten", 1),
+        ("objective", "l2", 50.0),
+    ):
+        changed = json.loads(json.dumps(document))
+        changed[section][field] = value
+        Path("c.json").write_text(json.dumps(changed))
+        found = verify("c.json")
+        assert found.verdict is Verdict.FAIL
+        assert f"{section}.{field}" in {finding.what for finding in found.findings}
+    Path("c.json").write_text(json.dumps(document))
+    assert verify("c.json").verdict is Verdict.PASS
+
+
+def test_verify_notices_a_verdict_that_its_checks_do_not_support(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(spec.parent)
+    shutil.copy("original.npz", "unlearned.npz")
+    spec.write_text(spec.read_text().replace("noise_std = 0.05", "noise_std = 0.0005"))
+    document = check("certify.toml").document
+    assert document["verdict"] == "fail"
+    document |= {"verdict": "pass", "exit_code": 0}
+    Path("c.json").write_text(json.dumps(document))
+    assert any(f.what == "verdict" and f.verdict is Verdict.FAIL for f in verify("c.json").findings)
+
+
+def test_pseudonyms_tell_strings_from_numbers_and_need_the_key(spec: Path, tmp_path: Path) -> None:
+    release(spec)
+    other = project.make(tmp_path / "other")
+    release(other)
+    with Ledger.open(spec.parent / "certify-ledger.sqlite", spec.parent / "certify-ledger.key") as ledger:
+        mine = ledger.pseudonym("1")
+        assert mine != ledger.pseudonym(1)
+    with Ledger.open(other.parent / "certify-ledger.sqlite", other.parent / "certify-ledger.key") as ledger:
+        assert ledger.pseudonym("1") != mine
+
+
+def test_the_command_line_releases_lists_verifies_and_refuses_seeds(spec: Path, run_certify: object) -> None:
+    def run(*words: str) -> tuple[int, str, str]:
+        done = run_certify(*words, cwd=spec.parent)  # type: ignore[operator]
+        return done.code, done.stdout, done.stderr
+
+    assert run("ledger", "list")[0] == 2
+    code, _, stderr = run("release", "--seed", "1")
+    assert code == 2
+    assert "cannot be seeded" in stderr
+    assert run("release")[0] == 0
+    code, listed, _ = run("ledger", "list")
+    assert code == 0
+    assert "release 1: 2 records forgotten" in listed
+    assert run("ledger", "verify")[0] == 0
+    assert json.loads(run("ledger", "show", "2")[1])["kind"] == "release"
+    assert len(run("ledger", "export")[1].splitlines()) == 2
+    assert run("ledger", "show", "9")[0] == 2
+    assert run("verify", "certificate-0001.json")[0] == 0
+    os.truncate(spec.parent / "certify-ledger.sqlite", 100)
+    assert run("ledger", "list")[0] == 1
