@@ -172,6 +172,10 @@ class Comparison(_Part):
     original_mu: float
     original_epsilon: float
     identical: bool
+    published_noise_std: float | None = None
+    """Noise the original was published with; None when nobody said."""
+    published_mu: float | None = None
+    """What the published original reveals about the forgotten records: infinite without noise."""
 
 
 class Utility(_Part):
@@ -182,6 +186,15 @@ class Utility(_Part):
     unlearned: float
     original: float | None = None
     data: FileDigest | None = None
+
+
+class Predictions(_Part):
+    """Predictions on the test records beside the retrained model's: bounds that need no noise."""
+
+    records: int
+    same_label: int | None
+    score_change: float
+    probability_change: float | None
 
 
 class NextStep(_Part):
@@ -250,6 +263,7 @@ class Document(_Part):
     next_steps: tuple[NextStep, ...] = ()
     evidence: Evidence | None = None
     release: Release | None = None
+    predictions: Predictions | None = None
 
     def to_json(self) -> str:
         """The document as JSON text, two spaces deep, ending in a newline."""

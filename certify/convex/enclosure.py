@@ -54,7 +54,7 @@ class Enclosed:
         return norm_upper(self.value) * (1 + 4 * UNIT) + self.error
 
 
-def _dot_error(block: FloatArray, w: FloatArray) -> FloatArray:
+def dot_error(block: FloatArray, w: FloatArray) -> FloatArray:
     """Error of ``block @ w.T``, entry by entry."""
     length = block.shape[1]
     factor = gamma(length + 2) * (1 + gamma(length + 8))
@@ -92,7 +92,7 @@ def enclose_gradient(problem: Problem, w: FloatArray) -> tuple[Enclosed, Scores]
         for rows, block in problem.chunks():
             z, dz, y, a = (
                 block @ w.T,
-                _dot_error(block, w),
+                dot_error(block, w),
                 problem.targets[rows],
                 problem.weights[rows, None],
             )
@@ -108,7 +108,7 @@ def enclose_hessian_product(problem: Problem, scores: Scores, direction: FloatAr
     loss, total = problem.objective.loss_function, _Sum(problem)
     with np.errstate(over="ignore", invalid="ignore"):
         for rows, block in problem.chunks():
-            u, du = block @ direction.T, _dot_error(block, direction)
+            u, du = block @ direction.T, dot_error(block, direction)
             z, dz, y, a = (
                 scores.value[rows],
                 scores.error[rows],

@@ -1,10 +1,13 @@
 """From measurements to the document."""
 
+import math
 import os
 import platform
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from certify.convex.predictions import bound_predictions
 from certify.core.errors import ConfigurationError
 from certify.core.files import FileRecord
 from certify.core.verdict import Verdict, worst
@@ -14,6 +17,7 @@ from certify.gate.inputs import Inputs, Model
 from certify.gate.measure import Measurement, distance_limit, measure
 from certify.gate.spec import PolicySpec
 from certify.gate.utility import METRICS, utility
+from certify.privacy import gaussian
 from certify.reports.schema import (
     SCHEMA_VERSION,
     CheckEntry,
@@ -23,6 +27,7 @@ from certify.reports.schema import (
     NextStep,
     ObjectiveSummary,
     PolicySummary,
+    Predictions,
     Reproduction,
     Request,
     Subject,
@@ -71,6 +76,7 @@ def build_document(
         utility=_utility(inputs),
         next_steps=steps,
         evidence=read_evidence(inputs),
+        predictions=_predictions(inputs, measured),
     )
 
 
@@ -151,6 +157,7 @@ def _comparison(inputs: Inputs, measured: Measurement | None, policy: PolicySpec
     if original is None or measured is None:
         return None
     before = measure(inputs.problem, original.parameters, policy)
+    published = inputs.loaded.spec.release.original_noise_std
     return Comparison(
         moved=float(
             abs(inputs.model.parameters - original.parameters).ravel()
@@ -161,7 +168,23 @@ def _comparison(inputs: Inputs, measured: Measurement | None, policy: PolicySpec
         original_mu=before.mu,
         original_epsilon=before.epsilon,
         identical=inputs.model.weights.same_as(original.weights),
+        published_noise_std=published,
+        published_mu=_exposure(before, published),
     )
+
+
+def _exposure(before: Measurement, noise_std: float | None) -> float | None:
+    """mu of the earlier release against a world in which the forgotten records never took part (docs/theory.md, 9)."""
+    if noise_std is None:
+        return None
+    return gaussian.ratio(float(before.bound.distance), noise_std) if noise_std > 0 else math.inf
+
+
+def _predictions(inputs: Inputs, measured: Measurement | None) -> Predictions | None:
+    if inputs.test is None or measured is None or not math.isfinite(measured.bound.distance):
+        return None
+    bound = bound_predictions(inputs.test, inputs.model.parameters, float(measured.bound.distance))
+    return Predictions(**asdict(bound))
 
 
 def _utility(inputs: Inputs) -> tuple[Utility, ...]:

@@ -19,6 +19,7 @@ class ReleaseSpec(_Section):
     model: Text
     kind: Literal["glm", "torch"]
     original: Text | None = None
+    original_noise_std: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     evidence: Text | None = None
     architecture: Text | None = None
     retrained: list[Text] | None = None

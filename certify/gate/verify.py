@@ -137,7 +137,8 @@ def _recomputed(spec: Path, document: Document) -> list[Finding]:
         fresh = check_inputs(load_inputs(_without_ledger(spec))).report
     except CertifyError as error:
         return [Finding("recomputation", Verdict.FAIL, f"the check cannot be repeated: {error}")]
-    changed, close = [], []
+    changed: list[str] = []
+    close: list[str] = []
     for field, before, now in _differences(_comparable(document), _comparable(fresh)):
         (close if _within_rounding(before, now) else changed).append(field)
     findings = [Finding(field, Verdict.FAIL, "is not what a fresh computation gives") for field in changed]
@@ -159,7 +160,8 @@ def _comparable(document: Document) -> dict[str, Any]:
     content["assumptions"] = [item for item in content["assumptions"] if item["id"] != "noise"]
     content["policy"].pop("max_total_mu")
     content["reproduction"].pop("command")
-    return _without_paths(content)
+    comparable: dict[str, Any] = _without_paths(content)
+    return comparable
 
 
 def _without_paths(value: Any) -> Any:
