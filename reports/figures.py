@@ -5,8 +5,9 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from certify.core.rounding import format_plain, format_upper
+from certify.core.rounding import format_lower, format_plain, format_upper
 from certify.reports.schema import Document
+from certify.reports.wording import superscripts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 _INK, _MUTED, _ACCENT, _LIMIT = "#010203", "#040506", "#070809", "#0a0b0c"
 _VARIABLES = {_INK: "var(--ink)", _MUTED: "var(--line)", _ACCENT: "var(--accent)", _LIMIT: "var(--limit)"}
 
-_STYLE: Any = {
+_STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
-    "font.size": 11,
+    "font.size": 10.5,
     "text.color": _INK,
     "axes.edgecolor": _MUTED,
     "axes.labelcolor": _INK,
@@ -27,39 +28,61 @@ _STYLE: Any = {
     "ytick.color": _MUTED,
     "xtick.labelcolor": _INK,
     "ytick.labelcolor": _INK,
+    "xtick.minor.visible": False,
+    "ytick.minor.visible": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.unicode_minus": True,
     "lines.linewidth": 2,
 }
+_LARGEST = 290.0  # decades an axis reaches: beyond, its arithmetic leaves the floats
 
 
 def privacy_curve(document: Document) -> str:
     """epsilon as a function of delta, with the policy's point. Empty when there is no curve."""
-    if not document.curve:
+    points = [(p.delta, p.epsilon) for p in document.curve if _drawable(p.delta) and _drawable(p.epsilon)]
+    if not points:
         return ""
-    return _draw(lambda axes: _curve(axes, document), name="curve", size=(7.2, 3.4))
+    policy = document.policy
+    largest = max(epsilon for _, epsilon in points)
+    description = superscripts(
+        f"The epsilon of this release is at most {format_upper(largest)} at every delta shown and falls as delta grows. "
+        f"The policy allows epsilon {format_plain(policy.epsilon)} at delta {format_plain(policy.delta)}."
+    )
+    words = ("Privacy curve: epsilon at each delta", description)
+    return _draw(lambda axes: _curve(axes, document, points), name="curve", size=(5.6, 3.1), words=words)
 
 
 def distance_bounds(document: Document) -> str:
     """The three bounds on a logarithmic axis, with the policy's limit. Empty when none was measured."""
     if document.bounds is None:
         return ""
-    return _draw(lambda axes: _bounds(axes, document), name="bounds", size=(7.2, 2.6))
+    described = [f"{name}: {_label(value)}" for name, value in _rows(document)]
+    limit = document.policy.distance_limit
+    if limit is not None:
+        described.append(f"the policy's limit: {superscripts(format_lower(limit))}")
+    words = ("Upper bounds on the distance to the retrained weights", "; ".join(described) + ".")
+    return _draw(lambda axes: _bounds(axes, document), name="bounds", size=(5.6, 2.2), words=words)
 
 
-def _draw(paint: Any, *, name: str, size: tuple[float, float]) -> str:
+def _drawable(value: float) -> bool:
+    """Whether a logarithmic axis has a place for the value."""
+    return math.isfinite(value) and value > 0 and abs(math.log10(value)) < _LARGEST
+
+
+def _draw(paint: Any, *, name: str, size: tuple[float, float], words: tuple[str, str]) -> str:
     import matplotlib as mpl
     from matplotlib.figure import Figure as NewFigure
 
-    with mpl.rc_context(_STYLE | {"svg.hashsalt": f"certify-{name}"}):
+    style: Any = _STYLE | {"svg.hashsalt": f"certify-{name}"}
+    with mpl.rc_context(style):
         figure = NewFigure(figsize=size, layout="constrained")
         paint(figure.add_subplot())
-        return _inline(figure, name)
+        return _inline(figure, name, words)
 
 
-def _inline(figure: "Figure", name: str) -> str:
-    """SVG text for a page: no prologue, no metadata, own ids, the page's colours and fonts."""
+def _inline(figure: "Figure", name: str, words: tuple[str, str]) -> str:
+    """SVG text for a page: no prologue, no metadata, own ids, the page's colours and fonts, a text alternative."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
@@ -71,48 +94,88 @@ def _inline(figure: "Figure", name: str) -> str:
     text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)
     for color, variable in _VARIABLES.items():
         text = text.replace(color, variable)
-    return text.replace("<svg ", f'<svg role="img" aria-labelledby="{name}-title" ', 1)
+    opening = f'<svg role="img" aria-labelledby="{name}-title" aria-describedby="{name}-desc" '
+    spoken = f'<title id="{name}-title">{words[0]}</title>\n<desc id="{name}-desc">{words[1]}</desc>\n'
+    head, _, body = text.replace("<svg ", opening, 1).partition(">")
+    return f"{head}>\n{spoken}{body.lstrip()}"
 
 
-def _curve(axes: "Axes", document: Document) -> None:
-    policy, points = document.policy, document.curve
-    axes.plot([p.delta for p in points], [p.epsilon for p in points], color=_ACCENT, label="this release, at most")
-    axes.plot([policy.delta], [policy.epsilon], "D", color=_LIMIT, markersize=8, label="the policy's limit")
-    axes.vlines(policy.delta, 0, policy.epsilon, color=_LIMIT, linestyle=(0, (2, 3)), linewidth=1.2)
+def _curve(axes: "Axes", document: Document, points: list[tuple[float, float]]) -> None:
+    """Logarithmic both ways: a release well within the policy would be a line on the floor of a linear axis."""
+    policy = document.policy
     axes.set_xscale("log")
-    axes.set_ylim(0, 1.15 * max(policy.epsilon, *(p.epsilon for p in points), 1e-9))
+    axes.set_yscale("log")
+    axes.plot(*zip(*points, strict=True), color=_ACCENT, label="this release, at most")
+    marks = [epsilon for _, epsilon in points]
+    if _drawable(policy.delta):
+        axes.axvline(policy.delta, color=_LIMIT, linestyle=(0, (2, 3)), linewidth=1.2)
+        if _drawable(policy.epsilon):
+            axes.plot([policy.delta], [policy.epsilon], "D", color=_LIMIT, markersize=8, label="the policy's limit")
+            marks.append(policy.epsilon)
+    top = max(marks) * 4
+    # towards large delta the curve falls to zero, which no logarithmic axis shows: two decades of it suffice
+    bottom = max(min(marks), min(max(points, key=lambda point: point[1])[1], max(marks)) / 100) / 2
+    axes.set_ylim(min(bottom, top / 200), top)
+    _decades(axes.yaxis)
+    _decades(axes.xaxis)
     axes.set_xlabel("delta")
     axes.set_ylabel("epsilon")
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0)
 
 
-def _bounds(axes: "Axes", document: Document) -> None:
-    bounds, limit = document.bounds, document.policy.distance_limit
+def _decades(axis: Any) -> None:
+    """Ticks at powers of ten, few enough to be read on a phone."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(numticks=7))
+    axis.set_minor_locator(NullLocator())
+
+
+def _rows(document: Document) -> list[tuple[str, float]]:
+    bounds = document.bounds
     assert bounds is not None
-    rows = [
+    return [
         ("refined Newton", bounds.refined),
         ("self-concordance", bounds.self_concordant),
         ("strong convexity", bounds.strong_convexity),
     ]
-    finite = [value for _, value in rows if math.isfinite(value) and value > 0]
-    low = min([*finite, limit or math.inf, 1e-3]) / 10
-    high = max([*finite, limit or 0.0, low * 100]) * 60
+
+
+def _bounds(axes: "Axes", document: Document) -> None:
+    rows, limit = _rows(document), document.policy.distance_limit
+    span = _span([value for _, value in rows] + ([] if limit is None else [limit]))
     axes.set_xscale("log")
-    axes.set_xlim(low, high)
+    axes.set_xlim(*span)
     for height, (_, value) in enumerate(rows):
-        _lollipop(axes, height, value, low)
-    if limit is not None:
+        _lollipop(axes, height, value, span)
+    if limit is not None and _drawable(limit):
         axes.axvline(limit, color=_LIMIT, linestyle=(0, (4, 3)), linewidth=1.6)
-        axes.text(limit, 2.55, f" policy's limit {format_plain(limit, 3)}", color=_LIMIT, va="bottom", ha="center")
+        text = f"policy's limit {superscripts(format_lower(limit))}"
+        axes.annotate(text, (limit, 2.5), xytext=(0, 3), textcoords="offset points", color=_LIMIT, ha="center")
     axes.set_yticks(range(len(rows)), [label for label, _ in rows])
+    axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.5, 2.5)
+    _decades(axes.xaxis)
     axes.set_xlabel("distance to the retrained weights, at most")
 
 
-def _lollipop(axes: "Axes", height: int, value: float, low: float) -> None:
+def _span(values: list[float]) -> tuple[float, float]:
+    """Limits of the axis: every value, some room before, and room for a label behind."""
+    decades = [math.log10(value) for value in values if _drawable(value)] or [-3.0]
+    low, high = min(decades), max(decades)
+    width = max(high - low, 2.0)
+    return 10.0 ** (low - 0.15 * width - 0.3), 10.0 ** min(high + 0.4 * width, _LARGEST + 15)
+
+
+def _label(value: float) -> str:
+    return superscripts(format_upper(value)) if math.isfinite(value) else "does not apply"
+
+
+def _lollipop(axes: "Axes", height: int, value: float, span: tuple[float, float]) -> None:
     if not math.isfinite(value):
-        axes.text(low * 1.3, height, "does not apply", va="center", style="italic")
+        axes.annotate(_label(value), (span[0], height), xytext=(6, 0), textcoords="offset points", va="center", style="italic")  # fmt: skip
         return
-    axes.hlines(height, low, value, color=_ACCENT, linewidth=5, alpha=0.35)
-    axes.plot([value], [height], "o", color=_ACCENT, markersize=8)
-    axes.annotate(format_upper(value), (value, height), xytext=(9, 0), textcoords="offset points", va="center")
+    place = min(max(value, span[0]), span[1])
+    axes.hlines(height, span[0], place, color=_ACCENT, linewidth=5, alpha=0.35)
+    axes.plot([place], [height], "o", color=_ACCENT, markersize=8)
+    axes.annotate(_label(value), (place, height), xytext=(9, 0), textcoords="offset points", va="center")

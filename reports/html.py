@@ -3,13 +3,13 @@
 import re
 from importlib.resources import files
 
-from certify.core.rounding import format_plain, format_upper
+from certify.core.rounding import format_lower, format_plain, format_upper
+from certify.core.verdict import Verdict
 from certify.reports import wording
 from certify.reports.schema import Document
 
 _SYMBOLS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "refused": "–"}
 _CODE = re.compile(r"`([^`]+)`")
-_POWER = re.compile(r"\b(\d+(?:\.\d+)?)e(-?\d+)\b")
 
 
 def render_html(document: Document) -> str:
@@ -21,6 +21,7 @@ def render_html(document: Document) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "upper": format_upper,
+        "lower": format_lower,
         "plain": format_plain,
         "clean": wording.clean,
         "powers": _powers,
@@ -38,6 +39,9 @@ def render_html(document: Document) -> str:
         meaning=document.verdict.meaning,
         tally=wording.tally(document),
         guarantee=wording.guarantee_sentence(document),
+        claimed=wording.claims_guarantee(document),
+        unnoised=wording.UNNOISED,
+        unmet=[entry for entry in document.checks if entry.verdict is not Verdict.PASS],
         remedies=wording.remedies(document),
         plural=wording.plural,
         curve_rows=_thinned(document),
@@ -57,7 +61,7 @@ def _powers(text: object) -> object:
         return f"{factor}10<sup>{match[2].replace('-', '−')}</sup>"
 
     safe = str(escape(wording.clean(str(text))))
-    return Markup(_CODE.sub(r"<code>\1</code>", _POWER.sub(power, safe)))  # noqa: S704 - escaped just before
+    return Markup(_CODE.sub(r"<code>\1</code>", wording.POWER.sub(power, safe)))  # noqa: S704 - escaped just before
 
 
 def _thinned(document: Document) -> list[tuple[str, str]]:

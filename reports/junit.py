@@ -17,7 +17,7 @@ def render_junit(document: Document) -> bytes:
         failures=str(sum(verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE) for verdict in verdicts)),
         errors=str(sum(verdict is Verdict.REFUSED for verdict in verdicts)),
         skipped="0",
-        timestamp=document.created.removesuffix("Z"),
+        timestamp=clean(document.created).removesuffix("Z"),
     )
     for entry in document.checks:
         _case(suite, document, entry)

@@ -4,7 +4,17 @@ import re
 
 from certify.core.rounding import format_plain
 from certify.reports.schema import Document, FileDigest
-from certify.reports.wording import WORDS, clean, guarantee_sentence, model_line, plural, remedies, tally
+from certify.reports.wording import (
+    UNNOISED,
+    WORDS,
+    claims_guarantee,
+    clean,
+    guarantee_sentence,
+    model_line,
+    plural,
+    remedies,
+    tally,
+)
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|~&])")
 
@@ -24,7 +34,8 @@ def render_markdown(document: Document) -> str:
         f"## certify: {WORDS[document.verdict]}",
         _headline(document),
         _checks(document),
-        f"**Guarantee.** {escape(guarantee_sentence(document))}",
+        f"**Guarantee.** {escape(guarantee_sentence(document))}"
+        + (f" {UNNOISED}" if claims_guarantee(document) else ""),
         *(f"**To mend “{escape(entry.title)}”.** {escape(entry.remedy or '')}." for entry in remedies(document)),
         _assumptions(document),
         "<details><summary>What this does not cover</summary>\n\n"
@@ -39,6 +50,11 @@ def _headline(document: Document) -> str:
     request = document.request
     counts = f"{plural(request.forgotten, 'record')} to forget, {request.retained:,} retained."
     return f"{escape(model_line(document))}: {tally(document)} (exit code {document.exit_code}). {counts}"
+
+
+def _code(text: str) -> str:
+    """Text as code: inside backticks nothing is escaped, so none may be left in it."""
+    return f"`{clean(text).replace('`', '')}`"
 
 
 def _checks(document: Document) -> str:
@@ -56,8 +72,8 @@ def _assumptions(document: Document) -> str:
 def _digests(document: Document) -> str:
     request = document.request
     files: list[FileDigest | None] = [document.subject.model, document.subject.original, request.data, request.forget]
-    lines = [f"- {escape(file.path)}: `{file.sha256}`" for file in [*files, document.reproduction.spec] if file]
+    lines = [f"- {escape(file.path)}: {_code(file.sha256)}" for file in [*files, document.reproduction.spec] if file]
     policy = document.policy
     limits = f"Policy: epsilon {format_plain(policy.epsilon)}, delta {format_plain(policy.delta)}, noise standard deviation {format_plain(policy.noise_std)}."
-    made = f"certify {document.tool.version}, schema {document.schema_version}, {document.created}."
+    made = f"certify {escape(document.tool.version)}, schema {escape(document.schema_version)}, {escape(document.created)}."
     return "<details><summary>Digests (SHA-256)</summary>\n\n" + "\n".join(lines) + f"\n\n{limits} {made}\n\n</details>"

@@ -1,5 +1,7 @@
 """PDF, from the HTML page, by weasyprint (the extra ``pdf``)."""
 
+import re
+
 from certify.core.errors import ConfigurationError
 from certify.reports.html import render_html
 from certify.reports.schema import Document
@@ -25,5 +27,16 @@ def render_pdf(document: Document) -> bytes:
             where="--format pdf",
             mend="install Pango, or print the HTML page",
         ) from None
-    content: bytes = HTML(string=render_html(document)).write_pdf()
+    content: bytes = HTML(string=_literal_colors(render_html(document))).write_pdf()
     return content
+
+
+def _literal_colors(page: str) -> str:
+    """The page with the light colours written out in its figures: weasyprint draws SVG without CSS variables, in black."""
+    colors = dict(re.findall(r"--(\w+): (#\w{6})", page.partition("}")[0]))
+    return re.sub(
+        r"<svg .*?</svg>",
+        lambda figure: re.sub(r"var\(--(\w+)\)", lambda name: colors[name[1]], figure[0]),
+        page,
+        flags=re.DOTALL,
+    )

@@ -29,14 +29,14 @@ def render_sarif(document: Document) -> str:
 
 
 def _driver(document: Document) -> dict[str, Any]:
-    rules = [{"id": entry.id, "shortDescription": {"text": clean(entry.title)}} for entry in document.checks]
-    return {"name": document.tool.name, "version": document.tool.version, "rules": rules}
+    rules = [{"id": clean(entry.id), "shortDescription": {"text": clean(entry.title)}} for entry in document.checks]
+    return {"name": clean(document.tool.name), "version": clean(document.tool.version), "rules": rules}
 
 
 def _invocation(document: Document) -> dict[str, Any]:
     refused = document.verdict is Verdict.REFUSED
     notes = [
-        {"level": "error", "message": {"text": clean(entry.summary)}, "associatedRule": {"id": entry.id}}
+        {"level": "error", "message": {"text": clean(entry.summary)}, "associatedRule": {"id": clean(entry.id)}}
         for entry in document.checks
         if entry.verdict is Verdict.REFUSED
     ]
@@ -55,7 +55,7 @@ def _result(document: Document, entry: CheckEntry) -> dict[str, Any]:
     uri = quote(clean(document.reproduction.spec.path).replace("\\", "/"))
     identity = hashlib.sha256(f"{entry.id}\0{document.subject.model.path}".encode(errors="replace")).hexdigest()
     return {
-        "ruleId": entry.id,
+        "ruleId": clean(entry.id),
         "kind": kind,
         "level": "error" if kind == "fail" else "none",
         "message": {"text": f"{clean(entry.title)}: {clean(entry.summary)}.{mend}"},

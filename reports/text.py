@@ -8,6 +8,7 @@ from certify.reports.wording import WORDS, clean, guarantee_sentence, model_line
 
 _WIDTH = 100
 _TITLE = 32
+_DEEPEST = 50  # a hanging indent goes no deeper, however long a title is
 _COLORS = {Verdict.PASS: "32", Verdict.FAIL: "31", Verdict.INCONCLUSIVE: "33", Verdict.REFUSED: "35"}
 
 
@@ -28,7 +29,7 @@ def render_text(document: Document, *, color: bool = False) -> str:
 def _header(document: Document) -> str:
     request = document.request
     line = f"{plural(request.retained, 'record')} retained, {request.forgotten:,} forgotten"
-    return f"certify {document.tool.version}  {model_line(document)}\n{line}"
+    return f"certify {clean(document.tool.version)}  {model_line(document)}\n{line}"
 
 
 def _paint(word: str, verdict: Verdict, *, color: bool) -> str:
@@ -38,10 +39,11 @@ def _paint(word: str, verdict: Verdict, *, color: bool) -> str:
 def _check(entry: CheckEntry, *, color: bool) -> str:
     title = f"{clean(entry.title)} ".ljust(_TITLE, ".")
     word = WORDS[entry.verdict]
-    indent = len(title) + 1 + max(len(word), 7) + 1
+    indent = min(len(title) + 1 + max(len(word), 7) + 1, _DEEPEST)
     lines = textwrap.wrap(clean(entry.summary), width=max(_WIDTH - indent, 30), break_long_words=False) or [""]
     painted = _paint(word, entry.verdict, color=color) + " " * (max(len(word), 7) - len(word))
-    return "\n".join([f"{title} {painted} {lines[0]}", *(" " * indent + line for line in lines[1:])])
+    first = [f"{title} {painted} {lines[0]}"] if indent < _DEEPEST else [f"{title} {painted}", " " * indent + lines[0]]
+    return "\n".join([*first, *(" " * indent + line for line in lines[1:])])
 
 
 def _wrap(text: str) -> str:

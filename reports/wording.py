@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
+from fractions import Fraction
 
-from certify.core.rounding import format_plain, format_upper
+from certify.core.rounding import format_plain, format_upper, up
 from certify.core.verdict import Verdict
 from certify.reports.schema import CheckEntry, Document
 
@@ -14,6 +15,13 @@ WORDS = {
     Verdict.REFUSED: "REFUSED",
 }
 
+UNNOISED = "The file under review, without that noise, is not itself covered."
+"""Said next to every guarantee."""
+
+POWER = re.compile(r"\b(\d+(?:\.\d+)?)e(-?\d+)\b")
+"""A number in exponent notation: factor and exponent."""
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -25,6 +33,20 @@ def clean(text: str) -> str:
     """
     safe = "".join(" " if unicodedata.category(letter) in _UNSAFE else letter for letter in text)
     return re.sub(r" {2,}", " ", safe).strip()
+
+
+def superscripts(text: str) -> str:
+    """Text with 1e-7 written as a power of ten, where no markup can be had.
+
+    >>> superscripts("2.63e-6"), superscripts("1e-5"), superscripts("0.01")
+    ('2.63 × 10⁻⁶', '10⁻⁵', '0.01')
+    """
+
+    def power(match: re.Match[str]) -> str:
+        factor = "" if match[1] == "1" else f"{match[1]} × "
+        return f"{factor}10{match[2].translate(_RAISED)}"
+
+    return POWER.sub(power, text)
 
 
 def plural(count: int, noun: str) -> str:
@@ -42,14 +64,18 @@ def times_in_100(probability: float) -> str:
     >>> times_in_100(0.50003), times_in_100(1.0)
     ('50.1', '100')
     """
-    return format_upper(min(100.0, 100 * probability)) if probability < 1 else "100"
+    if probability >= 1:
+        return "100"
+    times = 100 * probability
+    # the product is rounded to nearest, and 0.501 and a bit must not become 50.1
+    return format_upper(min(100.0, up(times) if Fraction(times) < 100 * Fraction(probability) else times))
 
 
 def model_line(document: Document) -> str:
     """The model and its objective in a few words."""
     objective = document.objective
     name = clean(document.subject.model.path)
-    return name if objective is None else f"{name}: {objective.loss}, l2 = {format_plain(objective.l2)}"
+    return name if objective is None else f"{name}: {clean(objective.loss)}, l2 = {format_plain(objective.l2)}"
 
 
 def tally(document: Document) -> str:
@@ -69,11 +95,17 @@ def tally(document: Document) -> str:
     return f"{', '.join(counts) or 'refused'}, of {plural(total, 'check')}"
 
 
+def claims_guarantee(document: Document) -> bool:
+    """Whether there is a guarantee to show: a certified one, under a pass."""
+    return document.verdict is Verdict.PASS and document.guarantee.kind == "certified"
+
+
 def guarantee_sentence(document: Document) -> str:
-    """The guarantee in one sentence, or that there is none."""
+    """The guarantee in one sentence, or that there is none: whatever the document says, only a pass carries one."""
     given, records = document.guarantee, plural(document.request.forgotten, "forgotten record")
-    if given.kind == "none" or given.epsilon is None or given.mu is None:
-        return f"No guarantee: {given.reason}."
+    if not claims_guarantee(document) or given.epsilon is None or given.mu is None:
+        reason = given.reason if given.kind == "none" else document.verdict.meaning
+        return f"No guarantee: {clean(reason)}."
     return (
         f"Once fresh Gaussian noise of standard deviation {format_plain(document.policy.noise_std)} is added to every weight, "
         f"nobody can tell the release from a model retrained without the {records} (plus the same noise) better than "
