@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 STAGE := build/typed
 UP := ../..
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+# A process a core and one thread in each: on two cores the suite takes half the time it takes in one process.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 # A stamp's name carries checksums of what the environment is made from, so that neither the modification times of
 # a fresh clone nor an environment copied from another folder is taken for a finished one. It is written last.
@@ -25,10 +27,10 @@ demo: $(READY)-run ## the whole story on real data; makes .venv first if need be
 
 test: lint ## linters, type checker, import rules, then every test that is not slow
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 test-slow: $(READY)-dev ## the tests marked slow (minutes)
-	@$(BIN)/python -m pytest -m slow
+	@$(PYTEST) -m slow
 
 lint: style types layers ## ruff, mypy and import-linter; stops at the first that complains
 

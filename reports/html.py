@@ -41,6 +41,7 @@ def render_html(document: Document) -> str:
         guarantee=wording.guarantee_sentence(document),
         claimed=wording.claims_guarantee(document),
         unnoised=wording.UNNOISED,
+        released=wording.release_sentence(document),
         unmet=[entry for entry in document.checks if entry.verdict is not Verdict.PASS],
         remedies=wording.remedies(document),
         plural=wording.plural,

@@ -12,6 +12,7 @@ from certify.reports.wording import (
     guarantee_sentence,
     model_line,
     plural,
+    release_sentence,
     remedies,
     tally,
 )
@@ -36,6 +37,7 @@ def render_markdown(document: Document) -> str:
         _checks(document),
         f"**Guarantee.** {escape(guarantee_sentence(document))}"
         + (f" {UNNOISED}" if claims_guarantee(document) else ""),
+        escape(release_sentence(document)),
         *(f"**To mend “{escape(entry.title)}”.** {escape(entry.remedy or '')}." for entry in remedies(document)),
         _assumptions(document),
         "<details><summary>What this does not cover</summary>\n\n"

@@ -4,7 +4,18 @@ import textwrap
 
 from certify.core.verdict import Verdict
 from certify.reports.schema import CheckEntry, Document
-from certify.reports.wording import WORDS, clean, guarantee_sentence, model_line, plural, remedies, tally
+from certify.reports.wording import (
+    UNNOISED,
+    WORDS,
+    claims_guarantee,
+    clean,
+    guarantee_sentence,
+    model_line,
+    plural,
+    release_sentence,
+    remedies,
+    tally,
+)
 
 _WIDTH = 100
 _TITLE = 32
@@ -20,10 +31,16 @@ def render_text(document: Document, *, color: bool = False) -> str:
         color: whether to colour the verdicts; the words stand there in any case.
     """
     parts = [_header(document), "", *(_check(entry, color=color) for entry in document.checks), ""]
-    parts += [_wrap(guarantee_sentence(document))]
+    parts += [_wrap(" ".join(_statement(document)))]
     for entry in remedies(document):
         parts += ["", _wrap(f"{clean(entry.title)}: {clean(entry.remedy or '')}.")]
     return "\n".join([*parts, "", _closing(document, color=color), ""])
+
+
+def _statement(document: Document) -> list[str]:
+    """The guarantee, what it is not about, and what was released."""
+    unnoised = [UNNOISED] if claims_guarantee(document) else []
+    return [part for part in (guarantee_sentence(document), *unnoised, release_sentence(document)) if part]
 
 
 def _header(document: Document) -> str:

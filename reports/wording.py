@@ -87,12 +87,23 @@ def tally(document: Document) -> str:
     if document.verdict is Verdict.PASS:
         return f"{plural(total, 'check')} passed"
     word = {Verdict.FAIL: "failed", Verdict.REFUSED: "refused", Verdict.INCONCLUSIVE: "inconclusive"}
-    counts = [
-        f"{sum(entry.verdict is verdict for entry in document.checks)} {word[verdict]}"
-        for verdict in (Verdict.FAIL, Verdict.REFUSED, Verdict.INCONCLUSIVE)
-        if any(entry.verdict is verdict for entry in document.checks)
-    ]
-    return f"{', '.join(counts) or 'refused'}, of {plural(total, 'check')}"
+    seen = [entry.verdict for entry in document.checks]
+    counts = [(seen.count(verdict), words) for verdict, words in word.items() if verdict in seen]
+    if len(counts) == 1:
+        return f"{counts[0][0]} of {plural(total, 'check')} {counts[0][1]}"
+    return f"{', '.join(f'{count} {words}' for count, words in counts) or 'refused'} of {plural(total, 'check')}"
+
+
+def release_sentence(document: Document) -> str:
+    """What was released and what it cost; empty when nothing was."""
+    part = document.release
+    if part is None:
+        return ""
+    return (
+        f"Released as {clean(part.file.path)}, with noise of standard deviation {format_plain(part.noise_std)}: release "
+        f"{part.number}, charged mu {format_upper(part.charged_mu)}, total mu {format_upper(part.total_mu)} "
+        f"(ledger entry {part.ledger_sequence})."
+    )
 
 
 def claims_guarantee(document: Document) -> bool:

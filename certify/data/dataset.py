@@ -117,7 +117,8 @@ def _check_ids(ids: AnyArray, where: str) -> None:
         )
 
 
-_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,19}")
+# how a whole number is written in a file of ids: one number, one spelling
+WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,19}")
 
 
 def parse_ids(lines: Sequence[str], dataset: Dataset, where: str) -> IntArray:
@@ -153,7 +154,7 @@ def _as_id(text: str, dataset: Dataset) -> object:
     if dataset.ids.dtype.kind == "U":
         return text
     # int() alone also takes 1_0, +3, 007 and digits of other scripts: a typing error would name another person's record
-    return int(text) if _WHOLE_NUMBER.fullmatch(text) else None
+    return int(text) if WHOLE_NUMBER.fullmatch(text) else None
 
 
 def _refuse_repeats(numbers: Sequence[int], positions: IntArray, where: str) -> None:

@@ -13,7 +13,7 @@ from certify.core.arrays import AnyArray
 from certify.core.errors import ConfigurationError, InputError
 from certify.core.files import FileRecord, decode, read_bytes, read_text
 from certify.core.names import did_you_mean
-from certify.data.dataset import Dataset, parse_ids
+from certify.data.dataset import WHOLE_NUMBER, Dataset, parse_ids
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,19 @@ def _from_npz(path: Path) -> tuple[Dataset, FileRecord]:
 
 
 def _csv_table(path: Path, content: bytes) -> dict[str, AnyArray]:
-    rows = list(csv.reader(io.StringIO(decode(content, path), newline="")))
-    rows = [row for row in rows if row]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(decode(content, path), newline="")) if row]
+    except csv.Error:  # a field of more than 131,072 characters: an opening quote that nothing closes
+        raise InputError("is not readable as CSV", where=str(path), mend="check the file's quoting") from None
     if len(rows) < 2:
         raise InputError("has no records under its header line", where=str(path), mend="check how the file was made")
     header = [name.strip() for name in rows[0]]
     if len(set(header)) != len(header):
-        raise InputError("two columns have the same name", where=str(path), mend="rename one of them")
+        raise InputError(
+            "two columns have the same name in the header line",
+            where=str(path),
+            mend="rename one of them, or write a header line if there is none",
+        )
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
             raise InputError(
@@ -103,6 +109,8 @@ def _parquet_table(path: Path, content: bytes) -> dict[str, AnyArray]:
         table = pq.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError):
         raise InputError("is not a readable parquet file", where=str(path), mend="write it again") from None
+    if not table.num_rows:
+        raise InputError("holds no records", where=str(path), mend="check how the file was made")
     for name in table.column_names:
         if table[name].null_count:
             raise InputError(
@@ -116,18 +124,7 @@ def _parquet_table(path: Path, content: bytes) -> dict[str, AnyArray]:
 def _from_table(path: Path, table: dict[str, AnyArray], columns: Columns) -> Dataset:
     special = {columns.target, columns.id, columns.sample_weight} - {None}
     features = columns.features or tuple(name for name in table if name not in special)
-    for key, name in [
-        ("target", columns.target),
-        ("id", columns.id),
-        ("sample_weight", columns.sample_weight),
-        *(("features", name) for name in features),
-    ]:
-        if name is not None and name not in table:
-            raise ConfigurationError(
-                f"{path.name} has no column {name!r}",
-                where=f"data.columns.{key}",
-                mend=did_you_mean(name, table),
-            )
+    _check_columns(path, table, columns, features)
     if not features:
         raise ConfigurationError("no feature column is left", where="data.columns.features", mend="name the features")
     X = np.column_stack([_numbers(path, name, table[name]) for name in features])
@@ -138,11 +135,35 @@ def _from_table(path: Path, table: dict[str, AnyArray], columns: Columns) -> Dat
     return Dataset(X, _numbers(path, columns.target, table[columns.target]), ids, weight, str(path))
 
 
+def _check_columns(path: Path, table: dict[str, AnyArray], columns: Columns, features: tuple[str, ...]) -> None:
+    """Every column that is named exists, and is named for one purpose."""
+    named = [("target", columns.target), ("id", columns.id), ("sample_weight", columns.sample_weight)]
+    seen: set[str] = set()
+    for key, name in [*named, *(("features", name) for name in features)]:
+        if name is not None and name not in table:
+            raise ConfigurationError(
+                f"{path.name} has no column {name!r}", where=f"data.columns.{key}", mend=_nearest(name, table)
+            )
+        if name in seen:
+            raise ConfigurationError(
+                f"column {name!r} is named twice", where=f"data.columns.{key}", mend="name each column for one purpose"
+            )
+        seen |= {name} if name is not None else set()
+
+
+def _nearest(name: str, table: dict[str, AnyArray]) -> str:
+    """The nearest column name; never all of them: without a header line they are somebody's record."""
+    hint = did_you_mean(name, table)
+    return hint if hint.startswith("did you mean") else f"check the names of its {len(table)} columns"
+
+
 def _numbers(path: Path, name: str, column: AnyArray) -> AnyArray:
     try:
+        if column.dtype.kind in "mM":
+            raise TypeError("a date is no number until somebody chose its unit")
         return np.asarray(column.astype(np.float64))
-    except (ValueError, TypeError):
-        row = next(index for index, value in enumerate(column.tolist(), 1) if not _is_number(value))
+    except (ValueError, TypeError, OverflowError):
+        row = next((index for index, value in enumerate(column.tolist(), 1) if not _is_number(value)), 1)
         raise InputError(
             f"column {name!r} is not a number in record {row}",
             where=str(path),
@@ -153,7 +174,7 @@ def _numbers(path: Path, name: str, column: AnyArray) -> AnyArray:
 def _is_number(value: Any) -> bool:
     try:
         float(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return False
     return True
 
@@ -163,7 +184,7 @@ def _ids(column: AnyArray) -> AnyArray:
     if column.dtype.kind in "iu":
         return column
     texts = [str(value).strip() for value in column.tolist()]
-    if all(text.lstrip("-").isdecimal() and str(int(text)) == text for text in texts) and max(map(len, texts)) < 19:
+    if all(WHOLE_NUMBER.fullmatch(text) and len(text) < 19 for text in texts):
         return np.array([int(text) for text in texts])
     return np.array(texts)
 

@@ -50,6 +50,7 @@ def find_spec(path: str | Path | None) -> Path:
     """
     if path is not None:
         given = Path(path)
+        _require_text(str(given))
         return given / DEFAULT_SPEC if given.is_dir() else given
     if Path(DEFAULT_SPEC).is_file():
         return Path(DEFAULT_SPEC)
@@ -57,6 +58,18 @@ def find_spec(path: str | Path | None) -> Path:
     if project.is_file() and "certify" in _parse_toml(project)[0].get("tool", {}):
         return project
     raise ConfigurationError("no spec file here", where=DEFAULT_SPEC, mend="name one, or write one with `certify init`")
+
+
+def _require_text(name: str) -> None:
+    """Paths stand in the document, which is UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            "its path is not valid UTF-8",
+            where=name.encode(errors="replace").decode(),
+            mend="rename the file or its folder",
+        ) from None
 
 
 def load_spec(path: str | Path | None = None) -> LoadedSpec:

@@ -14,7 +14,7 @@ import pytest
 from certify.core.errors import ConfigurationError
 from certify.core.verdict import Verdict
 from certify.reports.formats import FORMATS, render
-from certify.reports.schema import Document
+from certify.reports.schema import Document, Release
 from certify.reports.text import render_text
 
 TEXTUAL = [name for name in FORMATS if name != "pdf"]
@@ -217,3 +217,24 @@ def test_renderers_know_the_document_and_the_core_alone(repo_root: Path) -> None
         for line in path.read_text(encoding="utf-8").splitlines():
             found = re.match(r"\s*(?:from|import) certify\.(\w+)", line)
             assert found is None or found[1] in ("core", "reports"), f"{path.name}: {line}"
+
+
+def test_a_release_is_said_in_every_format_a_person_reads(samples: ModuleType) -> None:
+    released = samples.document(
+        release=Release(
+            number=2,
+            file=samples.digest("released-0002.npz"),
+            noise_std=0.005,
+            grid_bits=100,
+            charged_mu=0.26805112,
+            total_mu=0.37908153,
+            ledger="ab",
+            ledger_sequence=3,
+            ledger_previous="cd",
+        )
+    )
+    for name in ("text", "markdown", "html"):
+        shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", render(released, name).decode()))
+        assert "Released as released-0002.npz" in shown
+        assert "total mu 0.38" in shown
+        assert "Released as" not in render(samples.document(), name).decode()
