@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from certify.core.errors import InputError
-from certify.core.verdict import Verdict
+from certify.core.verdict import Verdict, worst
 
 SCHEMA_VERSION = "1.0"
 
@@ -283,7 +283,7 @@ def parse_document(text: str, *, where: str) -> Document:
     """
     try:
         raw = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # not JSON, or a number of thousands of digits
         raise InputError(
             "is not JSON", where=where, mend="give the file written by `certify check --output json=FILE`"
         ) from None
@@ -301,13 +301,27 @@ def parse_document(text: str, *, where: str) -> Document:
             mend="use the certify that wrote it",
         )
     try:
-        return Document.model_validate(raw)
+        document = Document.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise InputError(
             f"the certificate's {key} is damaged ({first['msg'].lower()})", where=where, mend="run the check again"
         ) from None
+    if _contradicts_itself(document):
+        raise InputError(
+            "the certificate's verdict, exit code and checks contradict each other",
+            where=where,
+            mend="run the check again",
+        )
+    return document
+
+
+def _contradicts_itself(document: Document) -> bool:
+    """Whether no check could have written this. A violated assumption may turn a pass of all checks into a refusal."""
+    found = worst(check.verdict for check in document.checks)
+    possible = {found, Verdict.REFUSED} if found is Verdict.PASS else {found}
+    return document.verdict not in possible or document.exit_code != document.verdict.exit_code
 
 
 def read_document(path: Path) -> Document:

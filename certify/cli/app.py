@@ -111,7 +111,7 @@ def _explain_click(error: click.ClickException) -> int:
         error.show()
         return error.exit_code
     where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "certify"
-    click.echo(f"certify: {' '.join(error.format_message().split())}; see `{where} --help`", err=True)
+    click.echo(f"certify: {' '.join(error.format_message().split()).rstrip('.')}; see `{where} --help`", err=True)
     return error.exit_code
 
 

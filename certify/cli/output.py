@@ -44,13 +44,11 @@ def parse_outputs(values: tuple[str, ...]) -> dict[Path, str]:
                 f"unknown format {format_name!r}", where="--output", mend=did_you_mean(format_name, FORMATS)
             )
         path = Path(name)
-        if path in outputs or not name:
-            raise ConfigurationError(
-                f"{name or 'an empty name'} is given twice" if name else "no file name",
-                where="--output",
-                mend="give each format its own file",
-            )
+        if not name:
+            raise ConfigurationError(f"{value} names no file", where="--output", mend=f"write {format_name}=FILE")
         check_writable(path)
+        if path.resolve() in {other.resolve() for other in outputs}:
+            raise ConfigurationError(f"{name} is given twice", where="--output", mend="give each format its own file")
         outputs[path] = format_name
     return outputs
 

@@ -8,6 +8,7 @@ number of chunks instead of with n. The bound itself is computed in floating poi
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ import numpy as np
 from certify.convex.losses.base import TINY, UNIT
 from certify.convex.objective import Problem
 from certify.core.arrays import AnyArray, FloatArray
+
+_SAFE_SQUARE = 1e-270
 
 
 def gamma(k: int) -> float:
@@ -54,11 +57,11 @@ class Enclosed:
         return norm_upper(self.value) * (1 + 4 * UNIT) + self.error
 
 
-def dot_error(block: FloatArray, w: FloatArray) -> FloatArray:
-    """Error of ``block @ w.T``, entry by entry."""
-    length = block.shape[1]
+def dot_error(size: FloatArray, w: FloatArray) -> FloatArray:
+    """Error of ``block @ w.T``, entry by entry, from ``size = |block|``."""
+    length = size.shape[1]
     factor = gamma(length + 2) * (1 + gamma(length + 8))
-    return np.asarray(factor * (np.abs(block) @ np.abs(w).T) + length * TINY)
+    return np.asarray(factor * (size @ np.abs(w).T) + length * TINY)
 
 
 class _Sum:
@@ -69,9 +72,9 @@ class _Sum:
         self.total = np.zeros(problem.shape)
         self.error = np.zeros(problem.shape)
 
-    def add(self, block: FloatArray, value: FloatArray, error: FloatArray) -> None:
+    def add(self, block: FloatArray, size: FloatArray, value: FloatArray, error: FloatArray) -> None:
         self.total += value.T @ block
-        self.error += (self._gamma * np.abs(value) + error).T @ np.abs(block)
+        self.error += (self._gamma * np.abs(value) + error).T @ size
 
     def with_penalty(self, problem: Problem, w: FloatArray) -> Enclosed:
         ridge = problem.penalty * w
@@ -79,6 +82,13 @@ class _Sum:
         slack = 1 + 4 * gamma(problem.records + problem.shape[1] + 64)
         bound = norm_upper(error) * slack
         return Enclosed(self.total + ridge, bound if math.isfinite(bound) else math.inf)
+
+
+def _sized_chunks(problem: Problem) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
+    """Chunks with their absolute values, in one buffer: a chunk stays in cache for all four products."""
+    buffer = np.empty((problem.chunk, problem.shape[1]))
+    for rows, block in problem.chunks():
+        yield rows, block, np.abs(block, out=buffer[: len(block)])
 
 
 def enclose_gradient(problem: Problem, w: FloatArray) -> tuple[Enclosed, Scores]:
@@ -89,17 +99,13 @@ def enclose_gradient(problem: Problem, w: FloatArray) -> tuple[Enclosed, Scores]
     loss, total = problem.objective.loss_function, _Sum(problem)
     scores = Scores(np.empty((problem.records, problem.outputs)), np.empty((problem.records, problem.outputs)))
     with np.errstate(over="ignore", invalid="ignore"):
-        for rows, block in problem.chunks():
-            z, dz, y, a = (
-                block @ w.T,
-                dot_error(block, w),
-                problem.targets[rows],
-                problem.weights[rows, None],
-            )
+        for rows, block, size in _sized_chunks(problem):
+            z, dz = block @ w.T, dot_error(size, w)
+            y, a = problem.targets[rows], problem.weights[rows, None]
             scores.value[rows], scores.error[rows] = z, dz
             slope = a * loss.gradient(z, y)
             error = a * loss.gradient_error(z, dz, y) + 2 * UNIT * np.abs(slope) + TINY
-            total.add(block, slope, error)
+            total.add(block, size, slope, error)
         return total.with_penalty(problem, w), scores
 
 
@@ -107,17 +113,13 @@ def enclose_hessian_product(problem: Problem, scores: Scores, direction: FloatAr
     """The Hessian of F at the point of ``scores``, applied to ``direction`` (K, p), with a bound on the error."""
     loss, total = problem.objective.loss_function, _Sum(problem)
     with np.errstate(over="ignore", invalid="ignore"):
-        for rows, block in problem.chunks():
-            u, du = block @ direction.T, dot_error(block, direction)
-            z, dz, y, a = (
-                scores.value[rows],
-                scores.error[rows],
-                problem.targets[rows],
-                problem.weights[rows, None],
-            )
+        for rows, block, size in _sized_chunks(problem):
+            u, du = block @ direction.T, dot_error(size, direction)
+            z, dz = scores.value[rows], scores.error[rows]
+            y, a = problem.targets[rows], problem.weights[rows, None]
             curved = a * loss.curvature_product(z, y, u)
             error = a * loss.curvature_product_error(z, dz, y, u, du) + 2 * UNIT * np.abs(curved) + TINY
-            total.add(block, curved, error)
+            total.add(block, size, curved, error)
         return total.with_penalty(problem, direction)
 
 
@@ -125,9 +127,16 @@ def max_row_norm(problem: Problem) -> float:
     """Upper bound on the largest Euclidean norm of a row with positive weight, the column of ones included."""
     largest = 0.0
     for rows, block in problem.chunks():
-        used = block[problem.weights[rows] > 0]
-        size = float(np.max(np.abs(used), initial=0.0))
-        if size > 0:
-            squares = np.sum((used / size) ** 2, axis=1)
-            largest = max(largest, size * math.sqrt(float(squares.max())))
+        norms = _row_norms(block)[problem.weights[rows] > 0]
+        largest = max(largest, float(norms.max(initial=0.0)))
     return largest * (1 + gamma(problem.shape[1] + 16)) + TINY
+
+
+def _row_norms(block: FloatArray) -> FloatArray:
+    """Row norms; by way of scaled rows only where squares overflow or lose digits to underflow."""
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.einsum("ij,ij->i", block, block)
+    if np.all(np.isfinite(squares)) and float(squares.min(initial=1.0)) > _SAFE_SQUARE:
+        return np.asarray(np.sqrt(squares))
+    size = np.maximum(np.max(np.abs(block), axis=1, keepdims=True), TINY)
+    return np.asarray(size[:, 0] * np.sqrt(np.sum((block / size) ** 2, axis=1)))

@@ -18,7 +18,8 @@ from certify.convex.losses import Loss, TargetError, get_loss
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import ConfigurationError, InputError
 
-_CHUNK_BYTES = 4_000_000
+# A chunk and its absolute values fit the second-level cache: four products then cost one reading of the data.
+_CHUNK_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -219,11 +220,14 @@ def _column(values: Any, name: str, records: int) -> FloatArray:
     return column
 
 
-def require_finite(array: AnyArray, name: str) -> None:
-    """Refuse NaN and infinity, saying how many and where the first one is, never its row's content."""
+def require_finite(array: AnyArray, name: str, start: int = 0) -> None:
+    """Refuse NaN and infinity, saying how many and where the first one is, never its row's content.
+
+    ``start`` is the number of the array's first row in the whole.
+    """
     bad = ~np.isfinite(array)
     if bad.any():
-        first = int(np.argwhere(bad)[0][0])
+        first = start + int(np.argwhere(bad)[0][0])
         raise InputError(
             f"{name} has {int(bad.sum())} NaN or infinite entries (first in row {first})",
             where=name,
@@ -246,7 +250,7 @@ def bind(objective: Objective, X: Any, y: Any, outputs: int = 1, sample_weight: 
     """
     matrix = as_matrix(X)
     for start in range(0, len(matrix), 65536):
-        require_finite(matrix[start : start + 65536], "X")
+        require_finite(matrix[start : start + 65536], "X", start)
     targets = _column(y, "y", len(matrix))
     weights = np.ones(len(matrix)) if sample_weight is None else _column(sample_weight, "sample_weight", len(matrix))
     if np.any(weights < 0) or not np.any(weights > 0):

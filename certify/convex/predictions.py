@@ -75,5 +75,5 @@ def _margins(z: FloatArray) -> FloatArray:
 
 def _margin_error(block: FloatArray, w: FloatArray) -> FloatArray:
     """Rounding error of the margins: twice the largest error of a score, and one subtraction."""
-    scores, error = np.abs(block @ w.T), dot_error(block, w)
+    scores, error = np.abs(block @ w.T), dot_error(np.abs(block), w)
     return np.asarray(2 * np.max(error, axis=1) + 4 * UNIT * np.max(scores, axis=1))

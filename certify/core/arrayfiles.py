@@ -1,5 +1,7 @@
 """Reading arrays from files without running anything that is in them."""
 
+import lzma
+import tokenize
 import zipfile
 import zlib
 from io import BufferedReader
@@ -18,7 +20,9 @@ _DAMAGED = (
     OSError,
     zipfile.BadZipFile,
     zlib.error,
-    NotImplementedError,
+    lzma.LZMAError,
+    tokenize.TokenError,  # a damaged .npy header
+    RuntimeError,  # an encrypted member, and NotImplementedError
     OverflowError,
     MemoryError,
 )
@@ -54,7 +58,10 @@ def _is_torch_archive(file: BufferedReader) -> bool:
 
 def _load_npz(file: BufferedReader) -> dict[str, AnyArray]:
     with np.load(file, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+        arrays = {name: archive[name] for name in archive.files}
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise ValueError("a member is not an array")  # NumPy hands its bytes over instead
+    return arrays
 
 
 def _load(path: Path, file: BufferedReader) -> dict[str, AnyArray]:

@@ -48,8 +48,9 @@ def write_files(contents: Mapping[Path, bytes], *, mode: int = 0o666) -> None:
     try:
         for path, content in contents.items():
             check_writable(path)
+            place = path.resolve()  # a link stays a link: what it points to is written
             try:
-                staged[path] = _stage(path, content, mode)
+                staged[place] = _stage(place, content, mode)
             except OSError as error:
                 raise _write_error(path, error) from error
         for path in list(staged):
@@ -74,8 +75,14 @@ def check_writable(path: Path) -> None:
         raise _write_error(path, error) from error
     except ValueError:
         raise InputError("is not a valid path", where=repr(str(path)), mend="choose another path") from None
+    try:
+        path.resolve()
+    except RuntimeError:
+        raise InputError("is a link that leads in a circle", where=str(path), mend="choose another path") from None
     if path.is_dir():
         raise InputError("is a folder, not a file", where=str(path), mend="name a file in it")
+    if path.exists() and not path.is_file():  # renaming over /dev/null would put a plain file in its place
+        raise InputError("is not a plain file", where=str(path), mend="choose another path")
     if not path.parent.is_dir():
         raise InputError("its folder does not exist", where=str(path), mend=f"create {path.parent} first")
     if not os.access(path.parent, os.W_OK):
@@ -98,11 +105,11 @@ def open_input(path: Path) -> BufferedReader:
     try:
         return path.open("rb")
     except FileNotFoundError:
-        raise InputError("no such file", where=str(path), mend="check the path in the spec") from None
+        raise InputError("no such file", where=str(path), mend="check the path") from None
     except IsADirectoryError:
         raise InputError("is a folder, not a file", where=str(path), mend="name the file in it") from None
     except ValueError:
-        raise InputError("is not a valid path", where=repr(str(path)), mend="check the path in the spec") from None
+        raise InputError("is not a valid path", where=repr(str(path)), mend="check the path") from None
     except OSError as error:
         raise InputError(f"cannot be read ({reason(error)})", where=str(path), mend="check its permissions") from error
 

@@ -154,13 +154,13 @@ def _check_columns(path: Path, table: dict[str, AnyArray], columns: Columns, fea
 def _nearest(name: str, table: dict[str, AnyArray]) -> str:
     """The nearest column name; never all of them: without a header line they are somebody's record."""
     hint = did_you_mean(name, table)
-    return hint if hint.startswith("did you mean") else f"check the names of its {len(table)} columns"
+    return hint if hint.startswith("did you mean") else f"check the names of its columns ({len(table)})"
 
 
 def _numbers(path: Path, name: str, column: AnyArray) -> AnyArray:
+    if column.dtype.kind in "mM":
+        column = column.astype(str)  # a date is no number before somebody has chosen its unit
     try:
-        if column.dtype.kind in "mM":
-            raise TypeError("a date is no number until somebody chose its unit")
         return np.asarray(column.astype(np.float64))
     except (ValueError, TypeError, OverflowError):
         row = next((index for index, value in enumerate(column.tolist(), 1) if not _is_number(value)), 1)

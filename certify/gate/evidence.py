@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from certify.core.errors import InputError
 from certify.core.files import read_text
@@ -56,7 +56,7 @@ def read_evidence(inputs: Inputs) -> EvidencePart | None:
     text, record = read_text(path)
     try:
         content = EvidenceFile.model_validate(json.loads(text))
-    except (ValidationError, json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # not JSON, or not the evidence's fields
         raise InputError(
             "is not an evidence file, or a damaged one",
             where=str(path),

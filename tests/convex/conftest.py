@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,16 +149,19 @@ def exact(objective: Any, X: Any, y: Any, weights: Any = None, outputs: int = 1)
     return Exact(objective.loss, rows, list(y), numbers(weights), penalty, outputs)
 
 
-@dataclass(frozen=True)
 class Oracle:
     """What the tests take from this file."""
 
-    mp: Any = MP
-    exact: Callable[..., Exact] = staticmethod(exact)
-    numbers: Callable[..., list[Any]] = staticmethod(numbers)
-    norm: Callable[..., Any] = staticmethod(norm)
-    distance: Callable[..., Any] = staticmethod(distance)
-    loss: Callable[..., Any] = staticmethod(lambda name, z, y: _LOSSES[name](z, y))
+    mp = MP
+    exact = staticmethod(exact)
+    numbers = staticmethod(numbers)
+    norm = staticmethod(norm)
+    distance = staticmethod(distance)
+
+    @staticmethod
+    def loss(name: str, z: Any, y: Any) -> tuple[Any, Any, Any]:
+        """Value, gradient and second derivative of one record's loss at its scores."""
+        return _LOSSES[name](z, y)
 
 
 @pytest.fixture(scope="session")

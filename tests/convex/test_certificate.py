@@ -56,7 +56,7 @@ def random_case(
     weighted: bool = False,
 ) -> Case:
     """A problem from a handful of choices; ``features`` picks what is difficult about it."""
-    generator, (n, d) = np.random.default_rng(seed), size
+    generator, n = np.random.default_rng(seed), size[0]
     outputs = 3 if loss == "softmax" else 1
     X = generator.normal(size=size)
     if features == "duplicated":
@@ -106,8 +106,7 @@ def probes(case: Case, seed: int) -> list[np.ndarray]:
     """Parameters near and far: the rounded optimum, every distance from 1e-12 to 10, zero, float32, a Newton step."""
     generator, near = np.random.default_rng([seed, 1]), case.near()
     found = [near, np.zeros_like(near), near.astype(np.float32).astype(np.float64)]
-    for power in (-12, -8, -4, -2, -1, 0, 1):
-        found.append(near + 10.0**power * generator.normal(size=near.shape))
+    found += [near + 10.0**power * generator.normal(size=near.shape) for power in (-12, -8, -4, -2, -1, 0, 1)]
     found.append(found[-3] - bound_or_zero(case, found[-3]))
     return found
 

@@ -45,7 +45,12 @@ def true_errors(oracle: Any, problem: Problem, y: np.ndarray, w: np.ndarray, dir
     point = oracle.numbers(w)
     truths = exact.gradient(point), exact.hessian_product(point, oracle.numbers(direction))
     return [
-        (oracle.distance(oracle.numbers(found.value), truth), oracle.mp.mpf(found.error), oracle.norm(truth), found.norm)
+        (
+            oracle.distance(oracle.numbers(found.value), truth),
+            oracle.mp.mpf(found.error),
+            oracle.norm(truth),
+            found.norm,
+        )
         for found, truth in zip((gradient, product), truths, strict=True)
     ]
 

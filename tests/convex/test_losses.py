@@ -101,7 +101,11 @@ def test_value_gradient_and_curvature_agree_with_60_digits(name: str, oracle: An
     loss, y = LOSSES[name], targets(name, generator, 60, outputs)
     z, u = generator.normal(size=(60, outputs)) * 4, generator.normal(size=(60, outputs))
     prepared = loss.prepare(y, outputs)
-    value, gradient, product = loss.value(z, prepared), loss.gradient(z, prepared), loss.curvature_product(z, prepared, u)
+    value, gradient, product = (
+        loss.value(z, prepared),
+        loss.gradient(z, prepared),
+        loss.curvature_product(z, prepared, u),
+    )
     for i in range(60):
         exact_value, slope, curve = exact_derivatives(oracle, name, z[i], y[i])
         assert value[i] == pytest.approx(float(exact_value), rel=1e-12, abs=1e-13)
@@ -299,7 +303,9 @@ def test_the_errors_claimed_by_softmax_hold_anywhere_within_dz(
             assert sum(curve[k][k] for k in range(classes)) <= mp.mpf(trace[i])
             for k in range(classes):
                 assert abs(slope[k] - mp.mpf(gradient[i, k])) <= mp.mpf(gradient_error[i, k]) * OWN_ROUNDING
-                assert abs(mp.fdot(curve[k], moved) - mp.mpf(product[i, k])) <= mp.mpf(product_error[i, k]) * OWN_ROUNDING
+                assert (
+                    abs(mp.fdot(curve[k], moved) - mp.mpf(product[i, k])) <= mp.mpf(product_error[i, k]) * OWN_ROUNDING
+                )
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))

@@ -43,7 +43,7 @@ def test_the_modulus_is_never_above_the_smallest_eigenvalue(
     weights = generator.uniform(0, 2, n) * (generator.uniform(size=n) > 0.2) + 1e-3
     objective = Objective(loss, 10.0**power, fit_intercept=True, penalize_intercept=penalised)
     found, truth = both(oracle, objective, X, y, w, weights)
-    assert 0 <= found
+    assert found >= 0
     assert oracle.mp.mpf(found) <= truth
 
 

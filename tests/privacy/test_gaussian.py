@@ -181,7 +181,11 @@ def test_delta_is_the_hockey_stick_integral_of_two_normal_densities(mu: float, e
     # nothing of the closed form is used: integrate max(0, p1 - e^epsilon p0)
     threshold = epsilon / mu + mu / 2
     value, error = integrate.quad(
-        lambda x: stats.norm.pdf(x, loc=mu) - math.exp(epsilon) * stats.norm.pdf(x), threshold, mu + 12, epsabs=1e-13, epsrel=1e-11
+        lambda x: stats.norm.pdf(x, loc=mu) - math.exp(epsilon) * stats.norm.pdf(x),
+        threshold,
+        mu + 12,
+        epsabs=1e-13,
+        epsrel=1e-11,
     )
     assert error < 1e-9
     assert gaussian.delta(mu, epsilon) == pytest.approx(value, rel=1e-7, abs=1e-13)
