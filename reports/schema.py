@@ -301,23 +301,16 @@ def parse_document(text: str, *, where: str) -> Document:
             mend="use the certify that wrote it",
         )
     try:
-        document = Document.model_validate(raw)
+        return Document.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise InputError(
             f"the certificate's {key} is damaged ({first['msg'].lower()})", where=where, mend="run the check again"
         ) from None
-    if _contradicts_itself(document):
-        raise InputError(
-            "the certificate's verdict, exit code and checks contradict each other",
-            where=where,
-            mend="run the check again",
-        )
-    return document
 
 
-def _contradicts_itself(document: Document) -> bool:
+def contradicts_itself(document: Document) -> bool:
     """Whether no check could have written this. A violated assumption may turn a pass of all checks into a refusal."""
     found = worst(check.verdict for check in document.checks)
     possible = {found, Verdict.REFUSED} if found is Verdict.PASS else {found}

@@ -53,6 +53,7 @@ class Unlearner(ABC):
     def run(self, meter: Meter, start: FloatArray) -> FloatArray:
         """The core: parameters from parameters, (K, p) to (K, p). Touches data through the meter alone."""
 
+    @np.errstate(over="ignore", invalid="ignore")
     def forget(self, task: ConvexTask, request: Request, budget: Budget | None = None, seed: int = 0) -> Result:
         """Unlearn the request's records.
 

@@ -54,7 +54,7 @@ def _parse(method: type[Unlearner], knob: str, text: str) -> Any:
         return TypeAdapter(kind).validate_python(None if text.lower() == "none" else text)
     except ValidationError as error:
         raise ConfigurationError(
-            f"{knob}={text} makes no sense ({error.errors()[0]['msg'].lower()})",
+            f"{knob}={text[:40]} makes no sense ({error.errors()[0]['msg'].lower()})",
             where="--set",
             mend="give a number",
         ) from None

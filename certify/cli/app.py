@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import click
 
-from certify.core.errors import CertifyError
+from certify.core.errors import CertifyError, ConfigurationError
 
 EXIT_CODES = """\b
 Exit codes:
@@ -89,6 +89,11 @@ def app() -> None:
 
     Proves what can be proved about a model after a deletion, refuses the rest, writes the report, returns an exit code.
     """
+    fixed = os.environ.get("SOURCE_DATE_EPOCH", "0")
+    if not (fixed.isascii() and fixed.isdigit()):  # said here because NumPy stumbles over it as soon as it is imported
+        raise ConfigurationError(
+            f"{fixed[:40]!r} is not a number of seconds", where="SOURCE_DATE_EPOCH", mend="unset it"
+        )
 
 
 def _internal_error(error: BaseException) -> int:
@@ -106,12 +111,22 @@ def _internal_error(error: BaseException) -> int:
     return 70
 
 
+def _undelivered(error: OSError) -> int:
+    """What was asked for was not delivered, so this must not read as a pass: nor as a fail, which is a verdict too."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the interpreter flushes it at exit
+    if not isinstance(error, BrokenPipeError):  # there, the reader has gone away and knows
+        why = f" ({error.strerror.lower()})" if error.strerror else ""
+        click.echo(f"certify: the system refused to read or write{why}; the output is not complete", err=True)
+    return 74
+
+
 def _explain_click(error: click.ClickException) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return error.exit_code
     where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "certify"
-    click.echo(f"certify: {' '.join(error.format_message().split()).rstrip('.')}; see `{where} --help`", err=True)
+    message = " ".join(error.format_message().split()).rstrip(".")
+    click.echo(f"certify: {message}{' -' if message.endswith('?') else ';'} see `{where} --help`", err=True)
     return error.exit_code
 
 
@@ -128,10 +143,8 @@ def _explain(error: BaseException) -> int:
         case KeyboardInterrupt() | click.Abort():
             click.echo("certify: interrupted; nothing was written", err=True)
             return 130
-        case BrokenPipeError():
-            # The reader of our output went away: what was asked for was not delivered, so this must not read as a pass.
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the interpreter flushes it at exit
-            return 74
+        case OSError():
+            return _undelivered(error)
         case _:
             return _internal_error(error)
 
@@ -139,6 +152,8 @@ def _explain(error: BaseException) -> int:
 def _run(arguments: list[str]) -> int:
     try:
         result = app.main(args=arguments, prog_name="certify", standalone_mode=False)
+    except SystemExit:  # click's answer to a broken pipe, with an exit code that would read as a verdict
+        return _undelivered(BrokenPipeError())
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last line of defence
         return _explain(error)
     return result if isinstance(result, int) else 0
@@ -146,10 +161,12 @@ def _run(arguments: list[str]) -> int:
 
 def main() -> None:
     """Entry point of the console script."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller, as `certify check >&-` does: the exit code still counts
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123
     code = _run(sys.argv[1:])
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
-        code = code or 74
+    except OSError as error:
+        code = _undelivered(error)
     sys.exit(code)

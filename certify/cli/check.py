@@ -11,6 +11,7 @@ from certify.core.progress import progress_shown
 @click.option(
     "--format",
     "format_name",
+    envvar="CERTIFY_CHECK_FORMAT",
     type=click.Choice(FORMATS),
     default="text",
     show_default=True,
@@ -19,6 +20,7 @@ from certify.core.progress import progress_shown
 @click.option(
     "--output",
     "outputs",
+    envvar="CERTIFY_CHECK_OUTPUT",
     multiple=True,
     metavar="[FORMAT=]FILE",
     help="Also write FILE, the format given or taken from its suffix; repeatable.",

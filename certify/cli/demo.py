@@ -25,9 +25,11 @@ def command(out: str) -> int:
     Uses health insurance records that ship with statsmodels. Leaves specs that `certify check` accepts as they are.
     """
     click.echo("certify demo: the release gate for machine unlearning, on real people's data\n")
+    from certify.core.files import make_folder
     from certify.gate.showcase import FORGOTTEN, STORIES, load_records, write_story
 
-    records, folder = load_records(), Path(out)
+    folder = make_folder(Path(out))
+    records = load_records()
     click.echo(
         f"1. Data      {len(records):,} health insurance records (RAND experiment, public domain, ships with statsmodels);"
     )

@@ -8,7 +8,7 @@ _TOPICS = ("unlearners", "losses", "formats")
 
 
 @click.command("list")
-@click.argument("topic", required=False, type=click.Choice(_TOPICS))
+@click.argument("topic", required=False, type=click.Choice(_TOPICS), metavar="[TOPIC]")
 def command(topic: str | None) -> int:
     """List unlearners, losses and report formats: what each needs, supports and guarantees."""
     shown = (topic,) if topic else _TOPICS

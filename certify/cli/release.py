@@ -12,12 +12,20 @@ from certify.core.progress import progress_shown
 @click.option(
     "--format",
     "format_name",
+    envvar="CERTIFY_RELEASE_FORMAT",
     type=click.Choice(FORMATS),
     default="text",
     show_default=True,
     help="Format of standard output.",
 )
-@click.option("--output", "outputs", multiple=True, metavar="[FORMAT=]FILE", help="Also write FILE; repeatable.")
+@click.option(
+    "--output",
+    "outputs",
+    envvar="CERTIFY_RELEASE_OUTPUT",
+    multiple=True,
+    metavar="[FORMAT=]FILE",
+    help="Also write FILE; repeatable.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing on standard output.")
 @click.option("--seed", hidden=True, default=None)
 def command(spec: str | None, format_name: str, outputs: tuple[str, ...], quiet: bool, seed: str | None) -> int:  # noqa: FBT001

@@ -12,6 +12,7 @@ from certify.cli.output import FORMATS, deliver, parse_outputs
 @click.option(
     "--format",
     "format_name",
+    envvar="CERTIFY_REPORT_FORMAT",
     type=click.Choice(FORMATS),
     default="text",
     show_default=True,
@@ -20,6 +21,7 @@ from certify.cli.output import FORMATS, deliver, parse_outputs
 @click.option(
     "--output",
     "outputs",
+    envvar="CERTIFY_REPORT_OUTPUT",
     multiple=True,
     metavar="[FORMAT=]FILE",
     help="Write FILE instead of standard output; repeatable.",
@@ -31,8 +33,15 @@ def command(certificate: str, format_name: str, outputs: tuple[str, ...]) -> int
     it is.
     """
     files = parse_outputs(outputs)
-    from certify.reports.schema import read_document
+    from certify.core.errors import InputError
+    from certify.reports.schema import contradicts_itself, read_document
 
     document = read_document(Path(certificate))
+    if contradicts_itself(document):
+        raise InputError(
+            "its verdict, exit code and checks contradict each other: it was edited",
+            where=certificate,
+            mend="`certify verify` tells what was changed",
+        )
     deliver(document, format_name=format_name, outputs=files, quiet=bool(files), keep=(Path(certificate),))
     return 0

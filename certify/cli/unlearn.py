@@ -9,7 +9,14 @@ from certify.core.progress import progress_shown
 @click.command("unlearn")
 @click.argument("spec", required=False)
 @click.option("--method", required=True, metavar="NAME", help="One of `certify list unlearners`.")
-@click.option("--set", "settings", multiple=True, metavar="KNOB=VALUE", help="A setting of the method; repeatable.")
+@click.option(
+    "--set",
+    "settings",
+    envvar="CERTIFY_UNLEARN_SET",
+    multiple=True,
+    metavar="KNOB=VALUE",
+    help="A setting of the method; repeatable.",
+)
 @click.option("--force", is_flag=True, help="Overwrite weights that are already there.")
 @click.option("--no-progress", is_flag=True, help="No progress bars.")
 def command(spec: str | None, method: str, settings: tuple[str, ...], force: bool, no_progress: bool) -> int:  # noqa: FBT001 - click's signature

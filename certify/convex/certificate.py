@@ -13,6 +13,7 @@ Proofs: docs/theory.md. Nobody's solution of ``H z = r`` is trusted: for any z, 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,7 @@ class DistanceBound:
         modulus: verified lower bound on the smallest eigenvalue of the Hessian at w.
         max_row_norm: largest row norm, rounded up.
         newton_step: the step that was proposed and measured, (K, p); ``w - newton_step`` is the next iterate.
+        residual: the gradient as computed, (K, p).
     """
 
     distance: UpperBound
@@ -71,6 +73,7 @@ class DistanceBound:
     modulus: LowerBound
     max_row_norm: UpperBound
     newton_step: FloatArray = field(repr=False)
+    residual: FloatArray = field(repr=False)
 
 
 def bound_distance(objective: Objective, X: Any, y: Any, w: Any, sample_weight: Any = None) -> DistanceBound:
@@ -100,8 +103,21 @@ def bound_distance(objective: Objective, X: Any, y: Any, w: Any, sample_weight: 
     return certify_parameters(bind(objective, matrix, y, len(parameters), sample_weight), parameters)
 
 
-def certify_parameters(problem: Problem, w: FloatArray) -> DistanceBound:
-    """:func:`bound_distance` for a problem and parameters (K, p) that were checked before."""
+def certify_parameters(
+    problem: Problem,
+    w: FloatArray,
+    propose: Callable[[FloatArray], FloatArray] | None = None,
+    row_norm: float | None = None,
+) -> DistanceBound:
+    """:func:`bound_distance` for a problem and parameters (K, p) that were checked before.
+
+    Args:
+        problem: objective and retained records.
+        w: parameters.
+        propose: an approximate inverse of the Hessian to use instead of factoring it here, for example a factor kept from
+            training (:class:`certify.convex.solve.Factor`). Untrusted; the modulus is then l2 alone.
+        row_norm: an upper bound on the row norms that is already known, for example of a larger set of records.
+    """
     if not problem.objective.l2 > 0:
         raise AssumptionViolatedError(
             f"l2 is {problem.objective.l2:g}: without strong convexity there is no certificate",
@@ -109,10 +125,14 @@ def certify_parameters(problem: Problem, w: FloatArray) -> DistanceBound:
             mend="train with l2 > 0 and declare it",
         )
     gradient, scores = enclose_gradient(problem, w)
+    if propose is not None:
+        step = propose(gradient.value)
+        product = enclose_hessian_product(problem, scores, step)
+        return _assemble(problem, gradient, _modulus(problem, scores, None), step, product, row_norm)
     hessian = problem.hessian(w) if problem.size <= DENSE_LIMIT else None
     modulus = _modulus(problem, scores, hessian)
     step = newton_step(problem, w, gradient.value, hessian)
-    return _assemble(problem, gradient, modulus, step, enclose_hessian_product(problem, scores, step))
+    return _assemble(problem, gradient, modulus, step, enclose_hessian_product(problem, scores, step), row_norm)
 
 
 def _modulus(problem: Problem, scores: Scores, hessian: FloatArray | None) -> float:
@@ -136,9 +156,14 @@ def _modulus(problem: Problem, scores: Scores, hessian: FloatArray | None) -> fl
 
 
 def _assemble(
-    problem: Problem, gradient: Enclosed, modulus: float, step: FloatArray, product: Enclosed
+    problem: Problem,
+    gradient: Enclosed,
+    modulus: float,
+    step: FloatArray,
+    product: Enclosed,
+    known_row_norm: float | None,
 ) -> DistanceBound:
-    row_norm = max_row_norm(problem)
+    row_norm = max_row_norm(problem) if known_row_norm is None else known_row_norm
     penalised = float(problem.penalty.min())
     strong = gradient.norm / penalised * _RAISE if penalised > 0 else math.inf
     newton_norm, decrement = _newton(gradient, modulus, step, product)
@@ -159,6 +184,7 @@ def _assemble(
         modulus=LowerBound(modulus),
         max_row_norm=UpperBound(row_norm),
         newton_step=step,
+        residual=gradient.value,
     )
 
 

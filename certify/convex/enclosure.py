@@ -132,10 +132,10 @@ def max_row_norm(problem: Problem) -> float:
     return largest * (1 + gamma(problem.shape[1] + 16)) + TINY
 
 
+@np.errstate(over="ignore", under="ignore")
 def _row_norms(block: FloatArray) -> FloatArray:
     """Row norms; by way of scaled rows only where squares overflow or lose digits to underflow."""
-    with np.errstate(over="ignore", under="ignore"):
-        squares = np.einsum("ij,ij->i", block, block)
+    squares = np.einsum("ij,ij->i", block, block)
     if np.all(np.isfinite(squares)) and float(squares.min(initial=1.0)) > _SAFE_SQUARE:
         return np.asarray(np.sqrt(squares))
     size = np.maximum(np.max(np.abs(block), axis=1, keepdims=True), TINY)

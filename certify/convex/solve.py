@@ -14,6 +14,17 @@ DENSE_LIMIT = 2500
 """Parameters up to which the Hessian is formed (50 MB); beyond, conjugate gradients on Hessian products."""
 
 
+class Factor:
+    """A Cholesky factor of a Hessian, kept to propose steps for other points and other records. Nothing is promised."""
+
+    def __init__(self, hessian: FloatArray) -> None:
+        self._factor = cho_factor(hessian)
+
+    def __call__(self, gradient: FloatArray) -> FloatArray:
+        """An approximate solution of ``H z = gradient``, in the gradient's shape."""
+        return np.asarray(cho_solve(self._factor, gradient.ravel())).reshape(gradient.shape)
+
+
 @np.errstate(over="ignore", invalid="ignore")
 def newton_step(problem: Problem, w: FloatArray, gradient: FloatArray, hessian: FloatArray | None = None) -> FloatArray:
     """An approximate solution z of ``H(w) z = gradient``, (K, p). Nothing about its quality is promised."""
@@ -39,6 +50,7 @@ def conjugate_gradient(product: Callable[[FloatArray], FloatArray], gradient: Fl
     return result if np.all(np.isfinite(result)) else np.zeros(shape)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def line_search(problem: Problem, w: FloatArray, step: FloatArray, gradient: FloatArray) -> FloatArray | None:
     """``w - a step`` with the largest a in 1, 1/2, 1/4, ... of sufficient decrease; None when there is none."""
     start, slope = problem.value(w), float(np.sum(gradient * step))

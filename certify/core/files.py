@@ -97,6 +97,8 @@ def make_folder(path: Path) -> Path:
         raise InputError(
             f"cannot be made a folder ({reason(error)})", where=str(path), mend="choose another path"
         ) from error
+    except ValueError:
+        raise InputError("is not a valid path", where=repr(str(path)), mend="choose another path") from None
     return path
 
 

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+import numpy as np
+
 from certify.convex.predictions import bound_predictions
 from certify.core.errors import ConfigurationError
 from certify.core.files import FileRecord
@@ -158,12 +160,10 @@ def _comparison(inputs: Inputs, measured: Measurement | None, policy: PolicySpec
         return None
     before = measure(inputs.problem, original.parameters, policy)
     published = inputs.loaded.spec.release.original_noise_std
+    with np.errstate(over="ignore"):
+        moved = float(np.linalg.norm(inputs.model.parameters - original.parameters))
     return Comparison(
-        moved=float(
-            abs(inputs.model.parameters - original.parameters).ravel()
-            @ abs(inputs.model.parameters - original.parameters).ravel()
-        )
-        ** 0.5,
+        moved=moved,
         original_distance=float(before.bound.distance),
         original_mu=before.mu,
         original_epsilon=before.epsilon,

@@ -357,6 +357,23 @@ def test_random_newton_steps_cannot_break_a_bound(oracle: Any, seed: int, scale:
         assert_sound(oracle, case, w)
 
 
+@pytest.mark.parametrize("kind", ["stale factor", "random", "zeros", "other problem"])
+@pytest.mark.parametrize("loss", ["logistic", "squared", "poisson", "softmax"])
+def test_a_proposed_inverse_is_not_trusted_either(oracle: Any, loss: str, kind: str) -> None:
+    case = random_case(oracle, 19, loss, (20, 3), 0.0, intercept="penalised")
+    problem, generator = bind(case.objective, case.X, case.y, case.outputs, case.weights), np.random.default_rng(1)
+    stranger = generator.normal(size=(problem.size, problem.size))
+    propose = {
+        "stale factor": solve.Factor(problem.hessian(case.near() + 0.3)),
+        "random": lambda gradient: gradient * generator.normal(size=gradient.shape),
+        "zeros": np.zeros_like,
+        "other problem": solve.Factor(stranger @ stranger.T + np.eye(problem.size)),
+    }[kind]
+    for power in (-9, -4, -1, 0):
+        w = case.near() + 10.0**power * generator.normal(size=case.shape)
+        assert_sound(oracle, case, w, certify_parameters(problem, w, propose))
+
+
 @pytest.mark.parametrize("loss", ["logistic", "squared", "poisson", "softmax"])
 def test_the_conjugate_gradient_path_is_sound_and_nearly_as_tight(
     oracle: Any, monkeypatch: pytest.MonkeyPatch, loss: str

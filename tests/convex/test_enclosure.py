@@ -1,6 +1,7 @@
 """The claimed rounding errors against exact arithmetic: never exceeded, never absurdly loose."""
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,19 @@ def test_twenty_thousand_records_are_enclosed_and_not_loosely(loss: str, single:
         assert found.norm >= size * (1 - 1e-12)
 
 
+@pytest.mark.parametrize("columns", [1, 3, 8])
+def test_sums_whose_rounding_all_goes_one_way_are_enclosed(columns: int) -> None:
+    # the same number added 20,000 times: nothing averages out, and nothing but the summation is inexact
+    records, worst = 20_000, 0.0
+    for entry in (0.1, 0.7, 1 / 3, 0.3, 1e-3):
+        problem = bind(Objective("squared", 1.0), np.full((records, columns), entry), np.ones(records))
+        gradient, _ = enclose_gradient(problem, np.zeros((1, columns)))
+        errors = [Fraction(float(value)) + records * Fraction(entry) for value in gradient.value[0]]
+        assert sum(error * error for error in errors) <= Fraction(gradient.error) ** 2
+        worst = max(worst, float(max(abs(error) for error in errors)) / (records * entry * 2.0**-53))
+    assert worst > 8  # a bound that forgot the summation, and granted each record a few units, would be false
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_claim_is_tight_on_well_scaled_data(loss: str) -> None:
     problem, _, w, direction = make(loss, 9, (500, 5))
@@ -246,6 +260,14 @@ def test_the_largest_row_norm_is_an_upper_bound(
     truth, found = max(oracle.norm(row) for row in rows), max_row_norm(problem)
     assert oracle.mp.mpf(found) >= truth
     assert found <= float(truth) * (1 + 1e-13) + 1e-290
+
+
+def test_a_row_norm_beyond_the_largest_float_is_infinite_and_one_below_the_smallest_is_not_lost(oracle: Any) -> None:
+    huge = bind(Objective("squared", 1.0), np.array([[1.7e308, 1.7e308], [1.0, 2.0]]), np.zeros(2))
+    assert max_row_norm(huge) == math.inf
+    for entry in (5e-324, 1e-320, 1e-300, 1e-160):
+        tiny = bind(Objective("squared", 1.0), np.array([[entry, 2 * entry], [0.0, 0.0]]), np.zeros(2))
+        assert oracle.mp.mpf(max_row_norm(tiny)) >= oracle.mp.sqrt(5) * oracle.mp.mpf(entry)
 
 
 def test_normalised_rows_have_a_norm_that_is_rounded_up_past_one() -> None:

@@ -96,6 +96,32 @@ def test_scores_known_only_roughly_lower_the_modulus(oracle: Any) -> None:
     assert found <= truth
 
 
+@pytest.mark.parametrize("size", [1e11, 1e12, 1e13, 1e14])
+@pytest.mark.parametrize("loss", ["logistic", "poisson"])
+def test_the_error_of_the_scores_is_taken_off_the_modulus(oracle: Any, loss: str, size: float) -> None:
+    # two large contributions to each score cancel: the Hessian as computed belongs to scores that are wrong by up to
+    # dz, and its smallest eigenvalue is above the true one for about half of the seeds
+    above = proved = 0
+    for seed in range(30):
+        generator = np.random.default_rng(seed)
+        x = generator.uniform(0.5, 1, 12)
+        X, y = (
+            np.column_stack([x, -x * (1 + generator.normal(size=12) / size)]),
+            generator.integers(0, 2, 12).astype(float),
+        )
+        w = np.array([[size, size, 0.3]])
+        objective = Objective(loss, 1e3, True, False)  # the free intercept is the weakest direction
+        problem = bind(objective, X, y)
+        _, scores = enclose_gradient(problem, w)
+        found = verified_modulus(problem, scores, problem.hessian(w))
+        hessian = oracle.exact(objective, X, y).hessian(oracle.numbers(w))
+        truth = min(oracle.mp.eigsy(hessian, eigvals_only=True))
+        assert oracle.mp.mpf(found) <= truth
+        above += float(np.linalg.eigvalsh(problem.hessian(w))[0]) > truth
+        proved += found > 0
+    assert above > 5  # the computed eigenvalue alone would have been false
+
+
 @pytest.mark.parametrize("size", [1, 2, 5, 12])
 def test_the_cholesky_proof_is_a_lower_bound(oracle: Any, size: int) -> None:
     generator, proved = np.random.default_rng(size), 0

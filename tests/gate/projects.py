@@ -22,12 +22,6 @@ SPEC = {
 }
 
 
-class Raw(str):
-    """A TOML value as it shall stand in the file."""
-
-    __slots__ = ()
-
-
 def npz(**arrays: Any) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
@@ -82,6 +76,20 @@ def _files(loss: str) -> dict[str, bytes]:
     }
 
 
+def csv_text(arrays: dict[str, Any]) -> str:
+    """The records as a table with the columns who, a, b, c, outcome."""
+    rows = zip(arrays["ids"], arrays["X"], arrays["y"], strict=True)
+    lines = [f"{who}," + ",".join(repr(float(value)) for value in (*x, y)) for who, x, y in rows]
+    return "\n".join(["who,a,b,c,outcome", *lines]) + "\n"
+
+
+def poke(array: np.ndarray, place: Any, value: float) -> np.ndarray:
+    """The array with one entry replaced."""
+    changed = np.array(array, dtype=np.float64)
+    changed[place] = value
+    return changed
+
+
 @dataclass
 class Project:
     """A folder that passes `certify check` until a test spoils it."""
@@ -102,6 +110,14 @@ class Project:
         return self.folder / "certify.toml"
 
     @property
+    def X(self) -> np.ndarray:
+        return self.arrays["X"]
+
+    @property
+    def y(self) -> np.ndarray:
+        return self.arrays["y"]
+
+    @property
     def arrays(self) -> dict[str, Any]:
         return draw(self.loss)
 
@@ -115,8 +131,9 @@ class Project:
         arrays = {**self.arrays, **changes}
         self.write("train.npz", npz(**{name: value for name, value in arrays.items() if value is not None}))
 
-    def weights(self, name: str = "unlearned.npz", **arrays: Any) -> None:
+    def weights(self, name: str = "unlearned.npz", **arrays: Any) -> "Project":
         self.write(name, npz(**arrays))
+        return self
 
     def put(self, key: str, value: Any) -> "Project":
         """Set ``table.key`` (or a deeper one) and write the spec."""
@@ -139,9 +156,20 @@ class Project:
         self.write("certify.toml", toml(self.spec))
         return self
 
-    def names(self) -> set[str]:
-        """Everything in the folder: nothing half-written may be among it."""
-        return {str(path.relative_to(self.folder)) for path in self.folder.rglob("*")}
+    def snapshot(self) -> dict[str, bytes]:
+        """Everything in the folder, byte for byte: whatever fails must leave it as it was."""
+        paths = sorted(self.folder.rglob("*"))
+        return {str(path.relative_to(self.folder)): path.read_bytes() if path.is_file() else b"" for path in paths}
+
+    def remove(self, name: str) -> None:
+        (self.folder / name).unlink()
+
+    def table(self, text: str | bytes | None = None, **columns: Any) -> None:
+        """Read records from train.csv: the same ones when no text is given, under [data.columns] as given."""
+        self.write("train.csv", csv_text(self.arrays) if text is None else text)
+        self.spec["data"]["path"] = "train.csv"
+        named = {"target": "outcome", "id": "who", **columns}
+        self.put("data.columns", {key: name for key, name in named.items() if name is not None})
 
 
 def toml(table: dict[str, Any], prefix: str = "") -> str:
@@ -154,8 +182,6 @@ def toml(table: dict[str, Any], prefix: str = "") -> str:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, Raw):
-        return str(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):

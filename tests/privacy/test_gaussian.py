@@ -113,6 +113,13 @@ def test_mu_is_always_safe(epsilon: float, delta: float) -> None:
         assert true_delta(gaussian.mu(epsilon, delta), epsilon) <= mpmath.mpf(delta)
 
 
+@given(mu=positive, epsilon=thresholds, delta=deltas)
+def test_the_inversions_agree_with_the_curve_to_the_last_bit(mu: float, epsilon: float, delta: float) -> None:
+    # a report prints all three: it must never contradict itself
+    assert gaussian.delta(mu, gaussian.epsilon(mu, delta)) <= delta
+    assert gaussian.delta(gaussian.mu(epsilon, delta), epsilon) <= delta
+
+
 @given(mu=positive, delta=deltas)
 def test_the_inversions_undo_each_other(mu: float, delta: float) -> None:
     epsilon = gaussian.epsilon(mu, delta)

@@ -1,0 +1,48 @@
+"""Projects as fixtures: test folders are not packages, so the builder is loaded by path."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from certify.cli.app import _run
+
+
+@pytest.fixture(scope="session")
+def projects() -> ModuleType:
+    path = Path(__file__).with_name("projects.py")
+    spec = importlib.util.spec_from_file_location("certify_test_projects", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def build(tmp_path: Path, projects: ModuleType) -> Callable[..., Any]:
+    """A project of a loss, in a folder of its own."""
+    return lambda loss="logistic", name="project": projects.Project(tmp_path / name, loss)
+
+
+@pytest.fixture
+def project(build: Callable[..., Any]) -> Any:
+    return build()
+
+
+@pytest.fixture
+def check_json(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, Any]]]:
+    """``certify check --format json`` in this process: the exit code and the document on standard output."""
+
+    def run(path: Path) -> tuple[int, dict[str, Any]]:
+        capsys.readouterr()
+        code = _run(["check", str(path), "--format", "json"])
+        out, err = capsys.readouterr()
+        assert err == ""
+        return code, json.loads(out)
+
+    return run
