@@ -21,7 +21,9 @@ class Factor:
         self._factor = cho_factor(hessian)
 
     def __call__(self, gradient: FloatArray) -> FloatArray:
-        """An approximate solution of ``H z = gradient``, in the gradient's shape."""
+        """An approximate solution of ``H z = gradient``, in the gradient's shape; zero where that is not finite."""
+        if not np.all(np.isfinite(gradient)):
+            return np.zeros(gradient.shape)
         return np.asarray(cho_solve(self._factor, gradient.ravel())).reshape(gradient.shape)
 
 

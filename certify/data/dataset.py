@@ -1,6 +1,7 @@
 """Records with stable ids."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ class Dataset:
         state.update(np.ascontiguousarray(self.y, dtype="<f8").tobytes())
         weight = np.ones(len(self)) if self.sample_weight is None else self.sample_weight
         state.update(np.ascontiguousarray(weight, dtype="<f8").tobytes())
-        state.update("\n".join(map(str, self.ids.tolist())).encode())
+        state.update(json.dumps(self.ids.tolist()).encode())  # JSON keeps 1 and "1", "a\nb" and "a", "b" apart
         return state.hexdigest()
 
     def copies_of(self, other: "Dataset") -> int:
