@@ -74,12 +74,22 @@ def _refuse_overwriting(document: "Document", outputs: list[Path], keep: tuple[P
     read = [document.subject.model, document.subject.original, document.request.data, document.request.forget]
     read += [item.data for item in document.utility]
     read += [document.reproduction.spec, document.evidence.file if document.evidence else None]
+    keep = (*keep, Path(f"{document.subject.model.path}.evidence.json"))
     protected = {Path(file.path).resolve() for file in read if file is not None} | {path.resolve() for path in keep}
     for path in outputs:
         if path.resolve() in protected:
             raise ConfigurationError(
                 "would overwrite what is being checked", where=str(path), mend="write to another file"
             )
+
+
+def rehearse(document: "Document", *, format_name: str, outputs: dict[Path, str], quiet: bool) -> None:
+    """Do all that :func:`deliver` does but the writing, so that it cannot fail for a reason known beforehand."""
+    from certify.reports.formats import render
+
+    _refuse_overwriting(document, list(outputs), ())
+    for name in {*outputs.values()} | (set() if quiet else {format_name}):
+        render(document, name)
 
 
 def deliver(

@@ -2,7 +2,7 @@
 
 import click
 
-from certify.cli.output import FORMATS, deliver, parse_outputs
+from certify.cli.output import FORMATS, deliver, parse_outputs, rehearse
 from certify.core.errors import ConfigurationError
 from certify.core.progress import progress_shown
 
@@ -44,10 +44,11 @@ def command(spec: str | None, format_name: str, outputs: tuple[str, ...], quiet:
     from certify.gate.release import release
 
     with progress_shown(enabled=not quiet):
-        done = release(spec)
-    deliver(done.result.report, format_name=format_name, outputs=files, quiet=quiet)
+        done = release(spec, lambda report: rehearse(report, format_name=format_name, outputs=files, quiet=quiet))
     if done.weights is None:
         click.echo("certify: nothing was released", err=True)
     else:
+        # said before anything else can fail: the release is booked, whatever becomes of the reports
         click.echo(f"released {done.weights}; certificate {done.certificate}", err=True)
+    deliver(done.result.report, format_name=format_name, outputs=files, quiet=quiet)
     return done.result.exit_code

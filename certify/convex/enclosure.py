@@ -127,13 +127,13 @@ def max_row_norm(problem: Problem) -> float:
     """Upper bound on the largest Euclidean norm of a row with positive weight, the column of ones included."""
     largest = 0.0
     for rows, block in problem.chunks():
-        norms = _row_norms(block)[problem.weights[rows] > 0]
+        norms = row_norms(block)[problem.weights[rows] > 0]
         largest = max(largest, float(norms.max(initial=0.0)))
     return largest * (1 + gamma(problem.shape[1] + 16)) + TINY
 
 
 @np.errstate(over="ignore", under="ignore")
-def _row_norms(block: FloatArray) -> FloatArray:
+def row_norms(block: FloatArray) -> FloatArray:
     """Row norms; by way of scaled rows only where squares overflow or lose digits to underflow."""
     squares = np.einsum("ij,ij->i", block, block)
     if np.all(np.isfinite(squares)) and float(squares.min(initial=1.0)) > _SAFE_SQUARE:

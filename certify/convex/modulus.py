@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from certify.convex.enclosure import Scores, gamma
+from certify.convex.enclosure import Scores, gamma, row_norms
 from certify.convex.losses.base import TINY, UNIT, ScalarLoss
 from certify.convex.objective import Problem
 from certify.core.arrays import FloatArray
@@ -24,9 +24,10 @@ def _hessian_error(problem: Problem, loss: ScalarLoss, scores: Scores) -> float:
     for rows, block in problem.chunks():
         z, dz, y = scores.value[rows], 2 * scores.error[rows], problem.targets[rows][:, None]
         curvature = loss.third_sup(z, dz, y) * dz + loss.second_rounding(z, y) + count * loss.second_sup(z, dz, y)
-        squares = np.sum(block * block, axis=1)
-        total += float((problem.weights[rows] * curvature[:, 0]) @ squares)
-        total += TINY * problem.size * float(np.sum(1 + squares))  # products that underflowed
+        norms = row_norms(block) * (1 + gamma(problem.shape[1] + 16)) + TINY
+        # the weight is multiplied in between: a square of the norm alone may underflow where the product does not
+        total += float(np.sum((problem.weights[rows] * curvature[:, 0] * norms) * norms))
+        total += TINY * problem.size * float(np.sum(1 + norms * norms))  # products that underflowed
     return total * (1 + 4 * gamma(problem.records + problem.shape[1] + 64)) + 4 * UNIT * problem.objective.l2
 
 

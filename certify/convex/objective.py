@@ -22,6 +22,15 @@ from certify.core.errors import ConfigurationError, InputError
 _CHUNK_BYTES = 1_000_000
 
 
+def _is_finite_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except (OverflowError, TypeError):
+        return False
+
+
 @dataclass(frozen=True)
 class Objective:
     """What the model was asked to minimise, as data rather than code.
@@ -43,7 +52,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         get_loss(self.loss)
-        if isinstance(self.l2, bool) or not isinstance(self.l2, int | float | np.number) or not math.isfinite(self.l2):
+        if not _is_finite_number(self.l2):
             raise ConfigurationError(
                 f"l2 must be a finite number, not {self.l2!r}",
                 where="objective.l2",
@@ -120,7 +129,8 @@ class Problem:
 
     def scores(self, w: FloatArray) -> FloatArray:
         """``X w'``, (n, K)."""
-        return np.concatenate([block @ w.T for _, block in self.chunks()])
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.concatenate([block @ w.T for _, block in self.chunks()])
 
     def value(self, w: FloatArray) -> float:
         """F(w); infinite where the loss overflows."""
@@ -165,6 +175,10 @@ class Problem:
 
 
 def _numbers(values: Any, name: str) -> AnyArray:
+    if isinstance(values, np.ma.MaskedArray):
+        raise InputError(
+            f"{name} is a masked array", where=name, mend="drop or fill the masked entries before training"
+        )
     try:
         array = np.asarray(values)
     except ValueError:

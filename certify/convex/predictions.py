@@ -35,6 +35,7 @@ class PredictionBound:
     probability_change: float | None
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def bound_predictions(problem: Problem, w: FloatArray, distance: float) -> PredictionBound:
     """Bound how far predictions on the problem's records are from the retrained model's.
 

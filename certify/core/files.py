@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,11 +106,16 @@ def make_folder(path: Path) -> Path:
 def open_input(path: Path) -> BufferedReader:
     """Open a file for reading, with a message a person can act on."""
     try:
-        return path.open("rb")
+        # non-blocking: a pipe without a writer would be waited for forever
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(mode):
+            return os.fdopen(descriptor, "rb")
+        os.close(descriptor)
+        what = "is a folder" if stat.S_ISDIR(mode) else "is a device or a pipe"
+        raise InputError(f"{what}, not a file", where=str(path), mend="name a file")
     except FileNotFoundError:
         raise InputError("no such file", where=str(path), mend="check the path") from None
-    except IsADirectoryError:
-        raise InputError("is a folder, not a file", where=str(path), mend="name the file in it") from None
     except ValueError:
         raise InputError("is not a valid path", where=repr(str(path)), mend="check the path") from None
     except OSError as error:

@@ -22,6 +22,7 @@ class Dataset:
         ids: one id a record, unique; whole numbers or strings, (n,).
         sample_weight: (n,) or None.
         where: name of the source, for messages.
+        numbered: the ids are row numbers, which mean nothing in another file.
 
     Raises:
         InputError: shapes that do not fit, or ids that are not unique.
@@ -32,6 +33,7 @@ class Dataset:
     ids: AnyArray
     sample_weight: AnyArray | None = None
     where: str = "data"
+    numbered: bool = False
 
     def __post_init__(self) -> None:
         if self.X.ndim != 2:
@@ -65,7 +67,7 @@ class Dataset:
     def take(self, positions: IntArray) -> "Dataset":
         """The records at these positions, in this order."""
         weight = None if self.sample_weight is None else self.sample_weight[positions]
-        return Dataset(self.X[positions], self.y[positions], self.ids[positions], weight, self.where)
+        return Dataset(self.X[positions], self.y[positions], self.ids[positions], weight, self.where, self.numbered)
 
     def without(self, positions: IntArray) -> "Dataset":
         """All other records, in their order."""

@@ -70,7 +70,8 @@ def _from_npz(path: Path) -> tuple[Dataset, FileRecord]:
                 mend="save it with one entry a record",
             )
     ids = arrays.get("ids", np.arange(len(arrays["X"])))
-    return Dataset(arrays["X"], arrays["y"], ids, arrays.get("sample_weight"), str(path)), record
+    weight = arrays.get("sample_weight")
+    return Dataset(arrays["X"], arrays["y"], ids, weight, str(path), numbered="ids" not in arrays), record
 
 
 def _csv_table(path: Path, content: bytes) -> dict[str, AnyArray]:
@@ -132,7 +133,8 @@ def _from_table(path: Path, table: dict[str, AnyArray], columns: Columns) -> Dat
     weight = (
         None if columns.sample_weight is None else _numbers(path, columns.sample_weight, table[columns.sample_weight])
     )
-    return Dataset(X, _numbers(path, columns.target, table[columns.target]), ids, weight, str(path))
+    y = _numbers(path, columns.target, table[columns.target])
+    return Dataset(X, y, ids, weight, str(path), numbered=columns.id is None)
 
 
 def _check_columns(path: Path, table: dict[str, AnyArray], columns: Columns, features: tuple[str, ...]) -> None:

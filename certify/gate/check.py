@@ -91,7 +91,7 @@ def _entries(
     policy = spec.policy
     entries = [
         checks.request_check(inputs),
-        checks.convexity_check(inputs, refusal),
+        checks.convexity_check(inputs, measured, refusal),
         checks.delta_check(inputs, policy),
     ]
     if policy.tolerance is not None:

@@ -24,15 +24,16 @@ def request_check(inputs: Inputs) -> CheckEntry:
     )
 
 
-def convexity_check(inputs: Inputs, refusal: str | None) -> CheckEntry:
+def convexity_check(inputs: Inputs, measured: Measurement | None, refusal: str | None) -> CheckEntry:
     """The objective is strongly convex, provably."""
     l2 = inputs.objective.l2
     refused = refusal is not None
+    modulus = "" if measured is None else f"; smallest eigenvalue of the Hessian at least {measured.bound.modulus}"
     return CheckEntry(
         id="strong-convexity",
         title="strong convexity",
         verdict=Verdict.REFUSED if refused else Verdict.PASS,
-        summary=refusal or f"l2 = {format_plain(l2)} is above 0",
+        summary=refusal or f"l2 = {format_plain(l2)}{modulus}",
         measured=l2,
         limit=0.0,
         quantity="l2",

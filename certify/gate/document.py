@@ -16,7 +16,7 @@ from certify.core.verdict import Verdict, worst
 from certify.gate import claims
 from certify.gate.evidence import read_evidence
 from certify.gate.inputs import Inputs, Model
-from certify.gate.measure import Measurement, distance_limit, measure
+from certify.gate.measure import Measurement, distance_limit, try_measure
 from certify.gate.spec import PolicySpec
 from certify.gate.utility import METRICS, utility
 from certify.privacy import gaussian
@@ -158,26 +158,29 @@ def _comparison(inputs: Inputs, measured: Measurement | None, policy: PolicySpec
     original = inputs.original
     if original is None or measured is None:
         return None
-    before = measure(inputs.problem, original.parameters, policy)
+    before = try_measure(inputs.problem, original.parameters, policy)
+    distance, mu, epsilon = (
+        (math.inf,) * 3 if before is None else (float(before.bound.distance), before.mu, before.epsilon)
+    )
     published = inputs.loaded.spec.release.original_noise_std
     with np.errstate(over="ignore"):
         moved = float(np.linalg.norm(inputs.model.parameters - original.parameters))
     return Comparison(
         moved=moved,
-        original_distance=float(before.bound.distance),
-        original_mu=before.mu,
-        original_epsilon=before.epsilon,
+        original_distance=distance,
+        original_mu=mu,
+        original_epsilon=epsilon,
         identical=inputs.model.weights.same_as(original.weights),
         published_noise_std=published,
-        published_mu=_exposure(before, published),
+        published_mu=_exposure(distance, published),
     )
 
 
-def _exposure(before: Measurement, noise_std: float | None) -> float | None:
+def _exposure(distance: float, noise_std: float | None) -> float | None:
     """mu of the earlier release against a world in which the forgotten records never took part (docs/theory.md, 9)."""
     if noise_std is None:
         return None
-    return gaussian.ratio(float(before.bound.distance), noise_std) if noise_std > 0 else math.inf
+    return gaussian.ratio(distance, noise_std) if noise_std > 0 else math.inf
 
 
 def _predictions(inputs: Inputs, measured: Measurement | None) -> Predictions | None:

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from certify.core.errors import InputError, TamperedError
+from certify.core.errors import ConfigurationError, InputError, TamperedError
 from certify.core.files import check_writable, read_text, write_file
 from certify.privacy.composition import total_mu
 
@@ -135,6 +135,10 @@ class Ledger:
             InputError: there is no ledger, another process holds it, or the key is missing.
             TamperedError: the ledger is damaged, edited, of another project, or an older copy.
         """
+        if path.resolve() == key_path.resolve():
+            raise ConfigurationError(
+                "ledger and key are the same file", where="ledger.key", mend="keep the key in another file"
+            )
         if create and not path.exists() and not key_path.exists():
             _create(path, key_path)
         _require_both(path, key_path)

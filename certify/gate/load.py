@@ -55,9 +55,15 @@ def find_spec(path: str | Path | None) -> Path:
     if Path(DEFAULT_SPEC).is_file():
         return Path(DEFAULT_SPEC)
     project = Path("pyproject.toml")
-    if project.is_file() and "certify" in _parse_toml(project)[0].get("tool", {}):
+    if project.is_file() and "certify" in _tool_table(_parse_toml(project)[0]):
         return project
     raise ConfigurationError("no spec file here", where=DEFAULT_SPEC, mend="name one, or write one with `certify init`")
+
+
+def _tool_table(raw: dict[str, Any]) -> dict[str, Any]:
+    """[tool] of a pyproject.toml; empty where it is missing or no table."""
+    table = raw.get("tool")
+    return table if isinstance(table, dict) else {}
 
 
 def _require_text(name: str) -> None:
@@ -82,7 +88,7 @@ def load_spec(path: str | Path | None = None) -> LoadedSpec:
     file = find_spec(path)
     raw, record = _parse_toml(file)
     if file.name == "pyproject.toml":
-        raw = raw.get("tool", {}).get("certify")
+        raw = _tool_table(raw).get("certify")
         if raw is None:
             raise ConfigurationError(
                 "has no [tool.certify] table", where=str(file), mend="add one, or name a certify.toml"

@@ -8,6 +8,7 @@ from certify.convex.certificate import DistanceBound, certify_parameters
 from certify.convex.objective import Problem
 from certify.convex.solve import line_search
 from certify.core.arrays import FloatArray
+from certify.core.errors import AssumptionViolatedError
 from certify.gate.spec import PolicySpec
 from certify.privacy import gaussian, noise
 
@@ -47,6 +48,14 @@ def measure(problem: Problem, parameters: FloatArray, policy: PolicySpec) -> Mea
     return Measurement(bound, mu, noise.epsilon_on_grid(mu, policy.delta, problem.size))
 
 
+def try_measure(problem: Problem, parameters: FloatArray, policy: PolicySpec) -> Measurement | None:
+    """:func:`measure`, or None where the theorem does not apply at these parameters."""
+    try:
+        return measure(problem, parameters, policy)
+    except AssumptionViolatedError:
+        return None
+
+
 def distance_limit(policy: PolicySpec) -> float:
     """Largest certified distance the policy lets pass, rounded down."""
     allowed = gaussian.mu(policy.epsilon, policy.delta * (1 - 2.0**-10)) * policy.noise_std * (1 - 2.0**-50)
@@ -67,7 +76,10 @@ def look_ahead(problem: Problem, parameters: FloatArray, first: Measurement, pol
     current, w = first, parameters
     for _ in range(_STEPS_AHEAD):
         w = _next(problem, w, current)
-        current = measure(problem, w, policy)
+        following = try_measure(problem, w, policy)
+        if following is None:
+            return []
+        current = following
         ahead.append(current)
         if current.meets(policy):
             return ahead

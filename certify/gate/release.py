@@ -8,10 +8,12 @@ booked files under temporary names, and step (1) of the next run gives them thei
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from certify.core.errors import InputError
 from certify.core.files import check_writable, read_bytes, write_file
 from certify.core.verdict import Verdict
 from certify.gate.check import CheckResult, check_inputs
@@ -34,11 +36,12 @@ class ReleaseResult:
     certificate: Path | None = None
 
 
-def release(spec: str | Path | None = None) -> ReleaseResult:
+def release(spec: str | Path | None = None, rehearse: Callable[[Document], None] = lambda _: None) -> ReleaseResult:
     """Check a spec's model and, when it passes, release it with fresh noise.
 
     Args:
         spec: path of the spec; the default one when absent.
+        rehearse: called with the check's document before anything is drawn or booked; what it raises stops the release.
 
     Raises:
         ConfigurationError, InputError: nothing was released.
@@ -46,6 +49,12 @@ def release(spec: str | Path | None = None) -> ReleaseResult:
         AssumptionViolatedError: the model's kind cannot be checked at all.
     """
     inputs = load_inputs(load_spec(spec))
+    if inputs.dataset.numbered:
+        raise InputError(
+            "its records have no ids, and row numbers mean nothing in the next file: the ledger could not recognise a record",
+            where=inputs.data_record.path,
+            mend="give each record a stable id (the array ids, or data.columns.id)",
+        )
     section = inputs.loaded.spec.ledger
     path, key = inputs.loaded.resolve(section.path), inputs.loaded.resolve(section.key)
     with Ledger.open(path, key, create=True, write=True) as ledger:
@@ -54,6 +63,7 @@ def release(spec: str | Path | None = None) -> ReleaseResult:
         result = check_inputs(inputs, standing)
         if result.verdict is not Verdict.PASS:
             return ReleaseResult(result)
+        rehearse(result.report)
         released = _Staging(inputs, ledger, standing, result.report)
         released.write()
         released.book()
@@ -98,6 +108,12 @@ class _Staging:
         """Stage both files under temporary names."""
         for path, content in self._contents().items():
             check_writable(path)
+            if path.exists():
+                raise InputError(
+                    "is already there, and a release never overwrites one",
+                    where=str(path),
+                    mend="move it to where you keep releases",
+                )
             write_file(staged(path), content)
 
     def book(self) -> None:

@@ -49,7 +49,7 @@ def read_standing(inputs: Inputs) -> Standing | None:
     """
     section = inputs.loaded.spec.ledger
     path, key = inputs.loaded.resolve(section.path), inputs.loaded.resolve(section.key)
-    if not path.exists() and not key.exists():
+    if inputs.dataset.numbered or (not path.exists() and not key.exists()):
         return None
     with Ledger.open(path, key) as ledger:
         return standing_in(ledger, inputs)

@@ -1,6 +1,7 @@
 """Whatever is wrong with the records: exit 2, one line with the file, the trouble and the mend, never a record."""
 
 import errno
+import os
 import pickle  # noqa: TID251 - written here, to be refused
 from pathlib import Path
 
@@ -153,15 +154,15 @@ def test_a_folder_in_place_of_a_file_is_named(project, refuses):
 
 @pytest.mark.parametrize("name", ["train.npz", "forget.txt", "unlearned.npz", "original.npz"])
 def test_a_file_without_permission_is_named(project, refuses, monkeypatch, name):
-    opened = Path.open
+    opened = os.open
 
-    def closed(self, *args, **kwargs):
-        if self.name == name:
-            raise PermissionError(errno.EACCES, "Permission denied", str(self))
-        return opened(self, *args, **kwargs)
+    def closed(path, *args, **kwargs):
+        if Path(path).name == name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
 
     before = project.snapshot()
-    monkeypatch.setattr(Path, "open", closed)
+    monkeypatch.setattr(os, "open", closed)
     monkeypatch.setattr(type(project), "snapshot", lambda _: before)
     refuses(project, f"{name}: cannot be read (permission denied); check its permissions")
 

@@ -1,5 +1,6 @@
 """The verified modulus against eigenvalues in 60 digits."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -135,3 +136,18 @@ def test_the_cholesky_proof_is_a_lower_bound(oracle: Any, size: int) -> None:
             assert oracle.mp.mpf(found) <= truth or found <= 0
             proved += found > 0
     assert proved > 20
+
+
+def test_a_modulus_is_not_proved_by_squares_that_underflow() -> None:
+    # |x| below 1e-162 squares to zero, while the weighted Hessian does not: the error must be formed in another order
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(20_000, 2)) * 1e-165
+    X[:, 1] = X[:, 0] * (1 + 1e-9 * generator.normal(size=20_000))
+    problem = bind(Objective("squared", 1e-300), X, np.zeros(20_000), 1, np.full(20_000, 1e305))
+    w = np.ones(problem.shape)
+    found = verified_modulus(problem, enclose_gradient(problem, w)[1], problem.hessian(w))
+    gram = np.array([[math.fsum((X[:, j] * 1e165) * (X[:, k] * 1e165)) for k in range(2)] for j in range(2)])
+    size = float(np.trace(gram)) * 1e-25  # weights 1e305 times (1e-165)^2
+    assert (
+        found <= 1e-14 * size
+    )  # the true value, about 1e-18 of the trace, lies far below what rounding can tell from 0

@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from certify.core.errors import InputError, TamperedError
+from certify.core.errors import CertifyError, InputError, TamperedError
 from certify.core.verdict import Verdict
 from certify.gate import release as release_module
 from certify.gate.books import exported, summary, verify_books
@@ -399,3 +399,82 @@ def test_the_command_line_releases_lists_verifies_and_refuses_seeds(spec: Path, 
     assert run("verify", "certificate-0001.json")[0] == 0
     os.truncate(spec.parent / "certify-ledger.sqlite", 100)
     assert run("ledger", "list")[0] == 1
+
+
+def test_a_report_that_cannot_be_delivered_stops_the_release_before_it_is_booked(
+    spec: Path, run_certify: object
+) -> None:
+    done = run_certify("release", "--output", "html=unlearned.npz", cwd=spec.parent)  # type: ignore[operator]
+    assert done.code == 2
+    assert "would overwrite" in done.stderr
+    assert not [name for name in files(spec) if name.startswith("released")]
+    assert len(exported(spec)) == 1
+
+
+def test_a_second_ledger_cannot_overwrite_a_release(spec: Path) -> None:
+    first = release(spec)
+    assert first.weights is not None
+    content = first.weights.read_bytes()
+    two = spec.with_name("two.toml")
+    two.write_text(spec.read_text() + '\n[ledger]\npath = "b.sqlite"\nkey = "b.key"\n')
+    with pytest.raises(InputError, match="already there"):
+        release(two)
+    assert first.weights.read_bytes() == content
+    verify_books(spec)
+
+
+def test_records_without_ids_cannot_be_booked(spec: Path) -> None:
+    arrays = np.load(spec.parent / "train.npz")
+    np.savez(spec.parent / "train.npz", X=arrays["X"], y=arrays["y"])
+    (spec.parent / "forget.txt").write_text("3\n7")
+    assert check(spec).verdict is Verdict.PASS
+    with pytest.raises(InputError, match="stable id"):
+        release(spec)
+    assert "certify-ledger.sqlite" not in files(spec)
+
+
+def test_a_ledger_is_not_its_own_key(spec: Path) -> None:
+    spec.write_text(spec.read_text() + '\n[ledger]\npath = "same"\nkey = "same"\n')
+    with pytest.raises(CertifyError, match="same file"):
+        release(spec)
+    assert "same" not in files(spec)
+
+
+def test_verify_does_not_let_tiny_numbers_or_counts_pass_as_rounding(
+    spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(spec.parent)
+    spec.write_text(spec.read_text().replace("delta = 1e-5", "delta = 1e-10"))
+    text = Path("c.json")
+    honest = check("certify.toml").report.to_json()
+    for old, new in (("1e-10", "1e-30"), ("2 of 300", "2 of 301")):
+        assert old in honest
+        text.write_text(honest.replace(old, new))
+        assert verify(text).verdict is Verdict.FAIL
+    document = json.loads(honest)
+    document["bounds"]["distance"] /= 2
+    text.write_text(json.dumps(document))
+    assert verify(text).verdict is Verdict.FAIL
+
+
+def test_an_original_that_cannot_be_certified_does_not_refuse_the_model(
+    spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from certify.core.errors import AssumptionViolatedError
+    from certify.gate import measure as measure_module
+
+    honest = measure_module.measure
+    calls: list[int] = []
+
+    def only_the_first(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) > 1:
+            raise AssumptionViolatedError("no modulus")
+        return honest(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(measure_module, "measure", only_the_first)
+    monkeypatch.setattr("certify.gate.check.measure", only_the_first)
+    document = check(spec).report
+    assert document.verdict is Verdict.PASS
+    assert document.comparison is not None
+    assert document.comparison.original_distance == float("inf")
