@@ -303,11 +303,22 @@ def parse_document(text: str, *, where: str) -> Document:
     try:
         return Document.model_validate(raw)
     except ValidationError as error:
+        if _minor(version) > _minor(SCHEMA_VERSION):
+            raise InputError(
+                f"has schema version {version[:20]!r} with fields that this certify ({SCHEMA_VERSION}) does not know",
+                where=where,
+                mend="use a newer certify",
+            ) from None
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise InputError(
             f"the certificate's {key} is damaged ({first['msg'].lower()})", where=where, mend="run the check again"
         ) from None
+
+
+def _minor(version: str) -> int:
+    text = version.partition(".")[2]
+    return int(text) if text.isdecimal() and len(text) < 9 else 0
 
 
 def contradicts_itself(document: Document) -> bool:

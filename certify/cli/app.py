@@ -17,6 +17,7 @@ Exit codes:
   3   inconclusive: the audit had too little power
   4   refused: nothing could be certified
   70  internal error
+  74, 130  output could not be written; interrupted
 """
 
 _COMMANDS = {

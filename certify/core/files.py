@@ -103,6 +103,14 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file; a path that the system refuses, for its length say, leads to none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def open_input(path: Path) -> BufferedReader:
     """Open a file for reading, with a message a person can act on."""
     try:

@@ -163,6 +163,8 @@ def _numbers(path: Path, name: str, column: AnyArray) -> AnyArray:
     if column.dtype.kind in "mM":
         column = column.astype(str)  # a date is no number before somebody has chosen its unit
     try:
+        if column.dtype.kind == "U" and np.any(np.char.find(column, "_") >= 0):
+            raise ValueError  # Python reads 1_000 as a thousand; nobody else does  # noqa: TRY301
         return np.asarray(column.astype(np.float64))
     except (ValueError, TypeError, OverflowError):
         row = next((index for index, value in enumerate(column.tolist(), 1) if not _is_number(value)), 1)
@@ -174,6 +176,8 @@ def _numbers(path: Path, name: str, column: AnyArray) -> AnyArray:
 
 
 def _is_number(value: Any) -> bool:
+    if isinstance(value, str) and "_" in value:
+        return False
     try:
         float(value)
     except (ValueError, TypeError, OverflowError):

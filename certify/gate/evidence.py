@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from certify.core.errors import InputError
-from certify.core.files import read_text
+from certify.core.files import is_file, read_text
 from certify.gate.inputs import Inputs
 from certify.reports.schema import Evidence as EvidencePart
 from certify.reports.schema import FileDigest
@@ -51,7 +51,7 @@ def read_evidence(inputs: Inputs) -> EvidencePart | None:
     """
     named = inputs.loaded.spec.release.evidence
     path = inputs.loaded.resolve(named) if named is not None else evidence_path(Path(inputs.model.record.path))
-    if named is None and not path.is_file():
+    if named is None and not is_file(path):
         return None
     text, record = read_text(path)
     try:

@@ -51,13 +51,20 @@ def find_spec(path: str | Path | None) -> Path:
     if path is not None:
         given = Path(path)
         _require_text(str(given))
-        return given / DEFAULT_SPEC if given.is_dir() else given
+        return given / DEFAULT_SPEC if _is_folder(given) else given
     if Path(DEFAULT_SPEC).is_file():
         return Path(DEFAULT_SPEC)
     project = Path("pyproject.toml")
     if project.is_file() and "certify" in _tool_table(_parse_toml(project)[0]):
         return project
     raise ConfigurationError("no spec file here", where=DEFAULT_SPEC, mend="name one, or write one with `certify init`")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False  # reading it says what is wrong
 
 
 def _tool_table(raw: dict[str, Any]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class PolicySpec(_Section):
     """[policy]: the limits."""
 
     epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    delta: Annotated[float, Field(gt=0, lt=1)]
+    delta: Annotated[float, Field(ge=1e-200, lt=1)]
     noise_std: Annotated[float, Field(ge=1e-150, le=1e150)]
     tolerance: Positive | None = None
     max_total_mu: Positive | None = None

@@ -171,3 +171,16 @@ def test_the_marks_of_other_editors_are_accepted(project, certify, prefix):
     text = project.path.read_bytes()
     project.write("certify.toml", prefix + text.replace(b"\n", b"\r\n"))
     assert certify("check", project.path, "--quiet").code == 0
+
+
+@pytest.mark.parametrize("content", ["tool = 1\n", "[tool]\ncertify = 1\n", "tool = []\n"])
+def test_a_pyproject_whose_tool_is_no_table_is_told_in_one_line(tmp_path, monkeypatch, content):
+    from certify.core.errors import CertifyError
+    from certify.gate.load import load_spec
+
+    (tmp_path / "pyproject.toml").write_text(content)
+    monkeypatch.chdir(tmp_path)
+    for spec in (None, "pyproject.toml"):
+        with pytest.raises(CertifyError) as caught:
+            load_spec(spec)
+        assert caught.value.exit_code == 2

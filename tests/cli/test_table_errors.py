@@ -189,3 +189,13 @@ def test_parquet_without_pyarrow_says_what_to_install(project, parquet, refuses,
     parquet()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     refuses(project, "train.parquet: reading .parquet needs pyarrow", "install certify-unlearning[parquet]")
+
+
+def test_digits_with_underscores_are_not_read_as_a_number(tmp_path):
+    from certify.core.errors import InputError
+    from certify.data.readers import Columns, read_dataset
+
+    path = tmp_path / "t.csv"
+    path.write_text("a,y\n1,0\n1_000,1\n")
+    with pytest.raises(InputError, match="column 'a' is not a number in record 2"):
+        read_dataset(path, Columns("y"))

@@ -1,6 +1,6 @@
 """The verified modulus against eigenvalues in 60 digits."""
 
-import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -138,16 +138,21 @@ def test_the_cholesky_proof_is_a_lower_bound(oracle: Any, size: int) -> None:
     assert proved > 20
 
 
-def test_a_modulus_is_not_proved_by_squares_that_underflow() -> None:
-    # |x| below 1e-162 squares to zero, while the weighted Hessian does not: the error must be formed in another order
-    generator = np.random.default_rng(0)
-    X = generator.normal(size=(20_000, 2)) * 1e-165
-    X[:, 1] = X[:, 0] * (1 + 1e-9 * generator.normal(size=20_000))
-    problem = bind(Objective("squared", 1e-300), X, np.zeros(20_000), 1, np.full(20_000, 1e305))
-    w = np.ones(problem.shape)
-    found = verified_modulus(problem, enclose_gradient(problem, w)[1], problem.hessian(w))
-    gram = np.array([[math.fsum((X[:, j] * 1e165) * (X[:, k] * 1e165)) for k in range(2)] for j in range(2)])
-    size = float(np.trace(gram)) * 1e-25  # weights 1e305 times (1e-165)^2
-    assert (
-        found <= 1e-14 * size
-    )  # the true value, about 1e-18 of the trace, lies far below what rounding can tell from 0
+def test_a_modulus_is_not_proved_by_squares_that_underflow(oracle: Any) -> None:
+    # |x| below 1e-162 squares to zero, while the weighted Hessian does not: its error must be formed in another order
+    generator, mp, proved = np.random.default_rng(0), oracle.mp, 0
+    for _ in range(40):
+        X = np.hstack([1 + generator.random((20_000, 1)) * 0.1] * 2) * 1e-165
+        X[:, 1] *= 1 + generator.normal(size=20_000) * 10.0 ** generator.uniform(-8, -6.5)
+        problem = bind(Objective("squared", 1e-300), X, np.zeros(20_000), 1, np.full(20_000, 1e305))
+        w = np.zeros(problem.shape)
+        found = verified_modulus(problem, enclose_gradient(problem, w)[1], problem.hessian(w))
+        whole = [[int(Fraction(value) * 2**680) for value in X[:, j]] for j in (0, 1)]
+        a, b, c = (
+            mp.mpf(sum(p * q for p, q in zip(whole[j], whole[k], strict=True))) * mp.mpf(2) ** -1360 * mp.mpf(1e305)
+            for j, k in ((0, 0), (0, 1), (1, 1))
+        )
+        truth = (a + c) / 2 - mp.sqrt(((a - c) / 2) ** 2 + b**2) + mp.mpf(1e-300)
+        assert mp.mpf(found) <= truth
+        proved += found > 0
+    assert proved < 40  # some of these are beyond what rounding can tell from singular

@@ -179,3 +179,15 @@ def test_an_error_is_one_line_whatever_it_was_made_of() -> None:
     error = InputError("two\nlines\tand  blanks", where="a\nb", mend="mend\nit")
     assert str(error) == "a b: two lines and blanks; mend it"
     assert str(InputError("alone")) == "alone"
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev/null"])
+def test_a_device_is_not_read(name):
+    with pytest.raises(InputError, match="device or a pipe"):
+        read_text(Path(name))
+
+
+def test_a_pipe_without_a_writer_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="device or a pipe"):
+        read_text(tmp_path / "pipe")

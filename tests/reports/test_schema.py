@@ -50,3 +50,9 @@ def test_every_byte_of_truncation_is_noticed(samples: ModuleType) -> None:
     for cut in range(0, len(text), 97):
         with pytest.raises(InputError):
             parse_document(text[:cut], where="x")
+
+
+def test_a_newer_minor_version_is_named_as_such(samples: ModuleType) -> None:
+    raw = samples.document().to_dict() | {"schema_version": "1.7", "surprise": 1}
+    with pytest.raises(InputError, match="newer certify"):
+        parse_document(json.dumps(raw), where="x")
