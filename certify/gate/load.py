@@ -95,11 +95,12 @@ def load_spec(path: str | Path | None = None) -> LoadedSpec:
     file = find_spec(path)
     raw, record = _parse_toml(file)
     if file.name == "pyproject.toml":
-        raw = _tool_table(raw).get("certify")
-        if raw is None:
+        section = _tool_table(raw).get("certify")
+        if section is None:
             raise ConfigurationError(
                 "has no [tool.certify] table", where=str(file), mend="add one, or name a certify.toml"
             )
+        raw = section
     try:
         spec = Spec.model_validate(raw)
     except ValidationError as error:
