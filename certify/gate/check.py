@@ -12,7 +12,7 @@ from certify.gate.document import build_document
 from certify.gate.inputs import Inputs, load_inputs
 from certify.gate.load import load_spec
 from certify.gate.measure import Measurement, look_ahead, measure
-from certify.gate.standing import Standing, first_standing, read_standing
+from certify.gate.standing import Standing, first_standing, ledger_exists, read_standing
 from certify.reports.schema import CheckEntry, Document
 
 
@@ -113,6 +113,8 @@ def _entries(
 def _over_releases(inputs: Inputs, standing: Standing | None) -> tuple[CheckEntry, ...]:
     """What only the ledger can tell: the total, and whether a forgotten record is back."""
     cap = inputs.loaded.spec.policy.max_total_mu
+    if inputs.dataset.numbered and (cap is not None or ledger_exists(inputs)):
+        return (checks.unrecognisable_check(cap),)
     entries = [] if standing is None else [checks.tombstone_check(standing)]
     if cap is not None:
         entries.append(checks.ledger_check(cap, standing or first_standing(inputs)))

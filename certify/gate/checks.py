@@ -121,6 +121,19 @@ def ledger_check(cap: float, standing: Standing) -> CheckEntry:
     )
 
 
+def unrecognisable_check(cap: float | None) -> CheckEntry:
+    """There is a ledger, or a cap over all releases, and the records have no ids to be recognised by."""
+    return CheckEntry(
+        id="ledger",
+        title="total over all releases",
+        verdict=Verdict.REFUSED,
+        summary="the records have only row numbers, by which the ledger cannot recognise them",
+        limit=cap,
+        quantity="total mu",
+        remedy="give each record a stable id (the array ids, or data.columns.id)",
+    )
+
+
 def tombstone_check(standing: Standing) -> CheckEntry:
     """No record that an earlier release forgot is in the retain set again."""
     ok = standing.returned == 0

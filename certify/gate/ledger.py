@@ -125,6 +125,8 @@ class Ledger:
 
     def __init__(self, path: Path, key_path: Path, connection: sqlite3.Connection, key: KeyFile) -> None:
         self.path, self._key_path, self._connection, self._key = path, key_path, connection, key
+        self.committed = False
+        """Whether this opening's entries count: from here on their files must stay."""
 
     @classmethod
     @contextmanager
@@ -173,9 +175,12 @@ class Ledger:
         return self._key.project
 
     def pseudonym(self, identifier: object) -> str:
-        """Keyed hash of a record id: the same record is recognised, nobody without the key can guess ids."""
-        kind = "i" if isinstance(identifier, int) else "s"
-        return hmac.new(bytes.fromhex(self._key.key), f"{kind}{identifier}".encode(), hashlib.sha256).hexdigest()
+        """Keyed hash of a record id: the same record is recognised, nobody without the key can guess ids.
+
+        The id counts as text: 7 in one file and "7" in the next are the same person.
+        """
+        text = str(identifier).encode("utf-8", "surrogatepass")
+        return hmac.new(bytes.fromhex(self._key.key), text, hashlib.sha256).hexdigest()
 
     def totals(self) -> dict[str, float]:
         """Total mu of each record that was ever forgotten."""
@@ -211,12 +216,15 @@ class Ledger:
 
         The key file first names the coming head as pending, then the database commits, then the key file takes it as its head.
         """
+        if not self._connection.in_transaction:
+            return
         sequence, digest = self.head()
         if (sequence, digest) == (self._key.sequence, self._key.digest):
             self._connection.execute("ROLLBACK")
             return
         self._save_key(self._key.sequence, self._key.digest, pending=digest)
         self._connection.execute("COMMIT")
+        self.committed = True
         self._save_key(sequence, digest, pending=None)
 
     def _save_key(self, sequence: int, digest: str, pending: str | None) -> None:

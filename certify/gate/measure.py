@@ -64,7 +64,8 @@ def distance_limit(policy: PolicySpec) -> float:
 
 def charged_mu(policy: PolicySpec) -> float:
     """What a release costs in the ledger: the policy's limit, not the measured value, which depends on the forgotten."""
-    return gaussian.ratio(distance_limit(policy), policy.noise_std)
+    # raised by more than the noise's grid and the brackets of the inversion can add to a measured mu within the limit
+    return gaussian.ratio(distance_limit(policy) * (1 + 2.0**-40) + policy.noise_std * 2.0**-80, policy.noise_std)
 
 
 def look_ahead(problem: Problem, parameters: FloatArray, first: Measurement, policy: PolicySpec) -> list[Measurement]:

@@ -6,6 +6,7 @@ their names. A kill before (5) leaves nothing booked, and the temporary files ar
 booked files under temporary names, and step (1) of the next run gives them theirs. The noise is never drawn twice for one entry.
 """
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from certify.core.errors import InputError
-from certify.core.files import check_writable, read_bytes, write_file
+from certify.core.files import check_writable, read_bytes, remove_quietly, write_file
 from certify.core.verdict import Verdict
 from certify.gate.check import CheckResult, check_inputs
 from certify.gate.inputs import Inputs, load_inputs
@@ -65,8 +66,14 @@ def release(spec: str | Path | None = None, rehearse: Callable[[Document], None]
             return ReleaseResult(result)
         rehearse(result.report)
         released = _Staging(inputs, ledger, standing, result.report)
-        released.write()
-        released.book()
+        try:
+            released.write()
+            released.book()
+            ledger.commit()
+        except BaseException:
+            if not ledger.committed:
+                released.withdraw()
+            raise
     released.reveal()
     return ReleaseResult(CheckResult(released.document), released.weights_path, released.certificate_path)
 
@@ -138,7 +145,14 @@ class _Staging:
     def reveal(self) -> None:
         """Give the files their names."""
         for path in self._contents():
-            staged(path).replace(path)
+            # the next release may have been quicker, and named them by way of recover()
+            with contextlib.suppress(FileNotFoundError):
+                staged(path).replace(path)
+
+    def withdraw(self) -> None:
+        """Remove what was staged: an unbooked draw of the noise must not lie about beside the next one."""
+        for path in self._contents():
+            remove_quietly(staged(path))
 
 
 def noised(inputs: Inputs) -> LinearWeights:

@@ -1,6 +1,7 @@
 """Where a project stands in its ledger before a release."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from certify.gate.inputs import Inputs
 from certify.gate.ledger import Ledger
@@ -41,16 +42,25 @@ def standing_in(ledger: Ledger, inputs: Inputs) -> Standing:
     )
 
 
+def _places(inputs: Inputs) -> tuple[Path, Path]:
+    section = inputs.loaded.spec.ledger
+    return inputs.loaded.resolve(section.path), inputs.loaded.resolve(section.key)
+
+
+def ledger_exists(inputs: Inputs) -> bool:
+    """Whether a release was ever booked, as far as a ledger or its key is there."""
+    return any(path.exists() for path in _places(inputs))
+
+
 def read_standing(inputs: Inputs) -> Standing | None:
     """The standing in the spec's ledger; None when no release was ever booked.
 
     Raises:
         InputError, TamperedError: the ledger cannot be used, or was changed.
     """
-    section = inputs.loaded.spec.ledger
-    path, key = inputs.loaded.resolve(section.path), inputs.loaded.resolve(section.key)
-    if inputs.dataset.numbered or (not path.exists() and not key.exists()):
+    if inputs.dataset.numbered or not ledger_exists(inputs):
         return None
+    path, key = _places(inputs)
     with Ledger.open(path, key) as ledger:
         return standing_in(ledger, inputs)
 

@@ -368,13 +368,14 @@ def test_verify_notices_a_verdict_that_its_checks_do_not_support(spec: Path, mon
     assert any(f.what == "verdict" and f.verdict is Verdict.FAIL for f in verify("c.json").findings)
 
 
-def test_pseudonyms_tell_strings_from_numbers_and_need_the_key(spec: Path, tmp_path: Path) -> None:
+def test_pseudonyms_know_an_id_as_text_or_number_and_need_the_key(spec: Path, tmp_path: Path) -> None:
     release(spec)
     other = project.make(tmp_path / "other")
     release(other)
     with Ledger.open(spec.parent / "certify-ledger.sqlite", spec.parent / "certify-ledger.key") as ledger:
         mine = ledger.pseudonym("1")
-        assert mine != ledger.pseudonym(1)
+        assert mine == ledger.pseudonym(1)  # an id may come back from another file format
+        assert mine != ledger.pseudonym("2")
     with Ledger.open(other.parent / "certify-ledger.sqlite", other.parent / "certify-ledger.key") as ledger:
         assert ledger.pseudonym("1") != mine
 
@@ -478,3 +479,69 @@ def test_an_original_that_cannot_be_certified_does_not_refuse_the_model(
     assert document.verdict is Verdict.PASS
     assert document.comparison is not None
     assert document.comparison.original_distance == float("inf")
+
+
+def test_a_cap_or_a_ledger_is_not_passed_over_when_records_have_no_ids(spec: Path) -> None:
+    release(spec)
+    arrays = np.load(spec.parent / "train.npz")
+    np.savez(spec.parent / "train.npz", X=arrays["X"], y=arrays["y"])
+    (spec.parent / "forget.txt").write_text("3\n7")
+    assert check(spec).verdict is Verdict.REFUSED
+    for name in ("certify-ledger.sqlite", "certify-ledger.key"):
+        (spec.parent / name).unlink()
+    assert check(spec).verdict is Verdict.PASS
+    spec.write_text(spec.read_text().rstrip() + "\nmax_total_mu = 9.0\n")
+    assert check(spec).verdict is Verdict.REFUSED
+
+
+def test_a_release_named_by_the_next_one_first_is_still_whole(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reveal = release_module._Staging.reveal
+
+    def overtaken(self: release_module._Staging) -> None:
+        verify_books(spec)  # what the next release does first: it names the booked files
+        reveal(self)
+
+    monkeypatch.setattr(release_module._Staging, "reveal", overtaken)
+    done = release(spec)
+    assert done.weights is not None
+    assert done.weights.is_file()
+    verify_books(spec)
+
+
+def test_an_unbooked_draw_of_the_noise_does_not_stay(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_self: object) -> None:
+        raise InputError("cannot be booked", where="ledger", mend="try again")
+
+    monkeypatch.setattr(release_module._Staging, "book", broken)
+    with pytest.raises(InputError, match="cannot be booked"):
+        release(spec)
+    assert not [name for name in files(spec) if name.endswith(".staged")]
+
+
+def test_the_charge_is_never_below_what_a_passing_release_measures() -> None:
+    from certify.gate.measure import charged_mu, distance_limit
+    from certify.gate.spec import PolicySpec
+    from certify.privacy import gaussian, noise
+
+    for epsilon in (0.0, 0.1, 1.0, 8.0):
+        for tolerance in (None, 1e-25, 1e-3):
+            policy = PolicySpec(epsilon=epsilon, delta=1e-5, noise_std=0.01, tolerance=tolerance)
+            limit = distance_limit(policy)
+            largest = gaussian.ratio(limit + noise.grid_cost(0.01, 100_000).extra_shift, 0.01)
+            assert charged_mu(policy) >= largest
+
+
+def test_a_full_disk_right_after_the_commit_keeps_the_booked_files(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = Ledger._save_key
+
+    def full(self: Ledger, sequence: int, digest: str, pending: str | None) -> None:
+        if pending is None:
+            raise InputError("cannot be written (no space left on device)", where="key", mend="free room")
+        save(self, sequence, digest, pending)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "_save_key", full)
+        with pytest.raises(InputError, match="no space"):
+            release(spec)
+    assert any("2 entries" in line for line in verify_books(spec))
+    assert {"released-0001.npz", "certificate-0001.json"} <= files(spec)
