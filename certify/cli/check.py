@@ -2,29 +2,14 @@
 
 import click
 
-from certify.cli.output import FORMATS, deliver, parse_outputs
+from certify.cli.options import rendering
+from certify.cli.output import deliver, parse_outputs
 from certify.core.progress import progress_shown
 
 
 @click.command("check")
 @click.argument("spec", required=False)
-@click.option(
-    "--format",
-    "format_name",
-    envvar="CERTIFY_CHECK_FORMAT",
-    type=click.Choice(FORMATS),
-    default="text",
-    show_default=True,
-    help="Format of standard output.",
-)
-@click.option(
-    "--output",
-    "outputs",
-    envvar="CERTIFY_CHECK_OUTPUT",
-    multiple=True,
-    metavar="[FORMAT=]FILE",
-    help="Also write FILE, the format given or taken from its suffix; repeatable.",
-)
+@rendering("check", "Also write FILE, the format given or taken from its suffix; repeatable.")
 @click.option("--quiet", is_flag=True, help="Print nothing on standard output; the exit code says it.")
 @click.option("--no-progress", is_flag=True, help="No progress bars.")
 def command(spec: str | None, format_name: str, outputs: tuple[str, ...], quiet: bool, no_progress: bool) -> int:  # noqa: FBT001 - click's signature

@@ -2,30 +2,15 @@
 
 import click
 
-from certify.cli.output import FORMATS, deliver, parse_outputs, rehearse
+from certify.cli.options import rendering
+from certify.cli.output import deliver, parse_outputs, rehearse
 from certify.core.errors import ConfigurationError
 from certify.core.progress import progress_shown
 
 
 @click.command("release")
 @click.argument("spec", required=False)
-@click.option(
-    "--format",
-    "format_name",
-    envvar="CERTIFY_RELEASE_FORMAT",
-    type=click.Choice(FORMATS),
-    default="text",
-    show_default=True,
-    help="Format of standard output.",
-)
-@click.option(
-    "--output",
-    "outputs",
-    envvar="CERTIFY_RELEASE_OUTPUT",
-    multiple=True,
-    metavar="[FORMAT=]FILE",
-    help="Also write FILE; repeatable.",
-)
+@rendering("release", "Also write FILE; repeatable.")
 @click.option("--quiet", is_flag=True, help="Print nothing on standard output.")
 @click.option("--seed", hidden=True, default=None)
 def command(spec: str | None, format_name: str, outputs: tuple[str, ...], quiet: bool, seed: str | None) -> int:  # noqa: FBT001

@@ -4,28 +4,13 @@ from pathlib import Path
 
 import click
 
-from certify.cli.output import FORMATS, deliver, parse_outputs
+from certify.cli.options import rendering
+from certify.cli.output import deliver, parse_outputs
 
 
 @click.command("report")
 @click.argument("certificate")
-@click.option(
-    "--format",
-    "format_name",
-    envvar="CERTIFY_REPORT_FORMAT",
-    type=click.Choice(FORMATS),
-    default="text",
-    show_default=True,
-    help="Format of standard output.",
-)
-@click.option(
-    "--output",
-    "outputs",
-    envvar="CERTIFY_REPORT_OUTPUT",
-    multiple=True,
-    metavar="[FORMAT=]FILE",
-    help="Write FILE instead of standard output; repeatable.",
-)
+@rendering("report", "Write FILE instead of standard output; repeatable.")
 def command(certificate: str, format_name: str, outputs: tuple[str, ...]) -> int:
     """Render CERTIFICATE, a document written by `certify check --output json=FILE`, in another format.
 
