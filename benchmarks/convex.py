@@ -22,7 +22,8 @@ from scipy.special import expit
 
 from certify.convex.certificate import certify_parameters
 from certify.convex.enclosure import max_row_norm
-from certify.convex.objective import Objective, Problem, bind
+from certify.convex.objective import Objective
+from certify.convex.problem import Problem, bind
 from certify.convex.solve import Factor, newton_step
 
 DATA = Path("/usr/share/datasets/fashion-mnist")

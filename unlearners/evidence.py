@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from certify.convex.certificate import DistanceBound, certify_parameters
-from certify.convex.objective import Problem
+from certify.convex.problem import Problem
 from certify.convex.solve import newton_step
 from certify.core.arrays import FloatArray
 from certify.core.errors import BudgetExceededError, ConfigurationError

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from certify.convex.objective import Objective, Problem, as_parameters, bind
+from certify.convex.objective import Objective
+from certify.convex.parameters import as_parameters
+from certify.convex.problem import Problem, bind
 from certify.core.arrays import FloatArray, IntArray
 from certify.core.errors import InputError
 from certify.data.dataset import Dataset

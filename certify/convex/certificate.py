@@ -30,7 +30,10 @@ from certify.convex.enclosure import (
 )
 from certify.convex.losses.base import TINY, UNIT
 from certify.convex.modulus import MODULUS_LIMIT, verified_modulus
-from certify.convex.objective import Objective, Problem, as_matrix, as_parameters, bind
+from certify.convex.numbers import as_matrix
+from certify.convex.objective import Objective
+from certify.convex.parameters import as_parameters
+from certify.convex.problem import Problem, bind
 from certify.convex.solve import DENSE_LIMIT, newton_step
 from certify.core.arrays import FloatArray
 from certify.core.bounds import LowerBound, UpperBound

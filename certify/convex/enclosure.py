@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from certify.convex.losses.base import TINY, UNIT
-from certify.convex.objective import Problem
+from certify.convex.problem import Problem
 from certify.core.arrays import AnyArray, FloatArray
 
 _SAFE_SQUARE = 1e-270

@@ -6,7 +6,7 @@ import numpy as np
 
 from certify.convex.enclosure import Scores, gamma, row_norms
 from certify.convex.losses.base import TINY, UNIT, ScalarLoss
-from certify.convex.objective import Problem
+from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray
 
 MODULUS_LIMIT = 1000

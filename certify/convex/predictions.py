@@ -12,7 +12,7 @@ import numpy as np
 
 from certify.convex.enclosure import dot_error, gamma
 from certify.convex.losses.base import UNIT
-from certify.convex.objective import Problem
+from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray
 
 CLASSIFIERS = ("logistic", "softmax", "squared-hinge")

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import LinearOperator, cg
 
-from certify.convex.objective import Problem
+from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray
 
 DENSE_LIMIT = 2500

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from certify.convex.certificate import DistanceBound, certify_parameters
-from certify.convex.objective import Problem
+from certify.convex.problem import Problem
 from certify.convex.solve import line_search
 from certify.core.arrays import FloatArray
 from certify.core.errors import AssumptionViolatedError

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from certify.convex.objective import Objective, bind
+from certify.convex.objective import Objective
+from certify.convex.problem import bind
 from certify.core.arrays import AnyArray, FloatArray, IntArray
 from certify.core.files import make_folder, write_files
 from certify.core.streams import stream

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from certify.convex.objective import Problem
+from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray
 
 METRICS = {

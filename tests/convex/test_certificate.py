@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from certify import Objective, bound_distance
 from certify.convex import certificate, solve
 from certify.convex.certificate import DistanceBound, certify_parameters
-from certify.convex.objective import bind
+from certify.convex.problem import bind
 from certify.core.errors import AssumptionViolatedError, InputError
 
 BOUNDS = ("distance", "strong_convexity", "self_concordant", "refined")
@@ -382,7 +382,7 @@ def test_the_conjugate_gradient_path_is_sound_and_nearly_as_tight(
     dense = case.bound(w + 1e-4)
     for module in (certificate, solve):
         monkeypatch.setattr(module, "DENSE_LIMIT", 0)
-    monkeypatch.setattr("certify.convex.objective.Problem.hessian", _forbidden)
+    monkeypatch.setattr("certify.convex.problem.Problem.hessian", _forbidden)
     iterative = case.bound(w + 1e-4)
     assert_sound(oracle, case, w + 1e-4, iterative)
     assert iterative.modulus == case.objective.l2

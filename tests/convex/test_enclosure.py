@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certify import Objective
-from certify.convex import objective as objective_module
+from certify.convex import problem as problem_module
 from certify.convex.enclosure import enclose_gradient, enclose_hessian_product, gamma, max_row_norm, norm_upper
-from certify.convex.objective import Problem, bind
+from certify.convex.problem import Problem, bind
 
 LOSSES = ["logistic", "squared", "poisson", "softmax"]
 
@@ -78,7 +78,7 @@ def test_the_true_error_never_exceeds_the_claimed_one(
 def test_the_true_error_never_exceeds_the_claimed_one_over_many_chunks(
     oracle: Any, monkeypatch: pytest.MonkeyPatch, loss: str
 ) -> None:
-    monkeypatch.setattr(objective_module, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(problem_module, "_CHUNK_BYTES", 1)
     problem, y, w, direction = make(loss, 5, (300, 2), scale=2.0)
     assert problem.chunk == 64
     assert len(list(problem.chunks())) == 5

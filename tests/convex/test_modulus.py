@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from certify import Objective
 from certify.convex.enclosure import enclose_gradient
 from certify.convex.modulus import _shift_proves, verified_modulus
-from certify.convex.objective import bind
+from certify.convex.problem import bind
 
 
 def both(

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from certify import Objective
-from certify.convex import objective as objective_module
-from certify.convex.objective import Problem, as_parameters, bind
+from certify.convex import problem as problem_module
+from certify.convex.parameters import as_parameters
+from certify.convex.problem import Problem, bind
 from certify.core.errors import ConfigurationError, InputError
 
 LOSSES = ["logistic", "squared", "poisson", "softmax"]
@@ -84,7 +85,7 @@ def test_an_intercept_is_a_column_of_ones(loss: str, penalised: bool) -> None:
 def test_chunks_do_not_change_the_numbers(monkeypatch: pytest.MonkeyPatch, loss: str) -> None:
     problem, w = make(loss)
     whole = problem.gradient(w), problem.hessian(w), problem.value(w)
-    monkeypatch.setattr(objective_module, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(problem_module, "_CHUNK_BYTES", 1)
     assert len(list(problem.chunks())) == 4
     for one, other in zip((problem.gradient(w), problem.hessian(w), problem.value(w)), whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)

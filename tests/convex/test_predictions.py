@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from certify.convex.certificate import certify_parameters
-from certify.convex.objective import Objective, Problem, bind
+from certify.convex.objective import Objective
 from certify.convex.predictions import bound_predictions
+from certify.convex.problem import Problem, bind
 from certify.unlearners import Budget
 from certify.unlearners.evidence import Meter
 from certify.unlearners.retrain import Retrain

@@ -7,7 +7,7 @@ import pytest
 
 from certify import Objective
 from certify.convex import solve
-from certify.convex.objective import Problem, bind
+from certify.convex.problem import Problem, bind
 from certify.convex.solve import conjugate_gradient, line_search, newton_step
 
 LOSSES = ["logistic", "squared", "poisson", "softmax"]

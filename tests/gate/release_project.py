@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from certify.convex.objective import Objective, bind
+from certify.convex.objective import Objective
+from certify.convex.problem import bind
 from certify.unlearners import Budget
 from certify.unlearners.evidence import Meter
 from certify.unlearners.retrain import Retrain

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from certify import Objective, attacks, bound_distance
-from certify.convex.objective import bind
+from certify.convex.problem import bind
 from certify.convex.solve import newton_step
 from certify.privacy import gaussian
 

@@ -171,7 +171,7 @@ class ForgotToForget(Unlearner):
     dataset: Dataset | None = None
 
     def run(self, meter, start):
-        from certify.convex.objective import bind
+        from certify.convex.problem import bind
         from certify.convex.solve import newton_step
 
         everything = bind(meter.problem.objective, self.dataset.X, self.dataset.y, meter.problem.outputs)
