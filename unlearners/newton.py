@@ -75,7 +75,7 @@ class Newton(Unlearner):
     def _adaptive(self, meter: Meter, w: FloatArray, tolerance: float) -> FloatArray:
         bound = meter.certify(w)
         while bound.distance > tolerance and meter.counts["iterations"] < self.max_steps:
-            w = _guarded_step(meter, w, bound.newton_step, certified=bool(np.isfinite(bound.refined)))
+            w = _guarded_step(meter, w, bound.newton_step, certified=bound.radius < 1)
             meter.iterate()
             bound = meter.certify(w)
         if bound.distance > tolerance:

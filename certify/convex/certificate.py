@@ -2,14 +2,15 @@
 
 Let ``r`` be the gradient at ``w`` of the objective on the retained records, ``H`` the Hessian there, ``s`` a lower
 bound on its smallest eigenvalue, ``nu = sqrt(r' H^-1 r)`` the Newton decrement, ``R`` the self-concordance constant of the
-loss times the largest row norm, ``rho = R nu / sqrt(s)`` and, where ``rho < 1``, ``t = -ln(1 - rho)``. Then
+loss times the largest row norm, ``rho = R nu / sqrt(s)``, and ``T`` any bound on ``R_loss max_i ||x_i . (w - w*)||``. Then
 
-* strong convexity:   ``||w - w*|| <= ||r|| / l2``                      (all parameters penalised)
-* self-concordance:   ``||w - w*|| <= t / R``
-* refined Newton:     ``||w - w*|| <= ||H^-1 r|| + (t / (1 - e^-t) - 1) nu / sqrt(s)``
+* strong convexity:   ``||w - w*|| <= ||r|| / l2``                                    (all parameters penalised)
+* self-concordance:   ``||w - w*|| <= -ln(1 - rho) / R``                              (where rho < 1)
+* refined Newton:     ``||w - w*|| <= ||H^-1 r|| + (T / (1 - e^-T) - 1) nu / sqrt(s)``
 
-Proofs: docs/theory.md. Nobody's solution of ``H z = r`` is trusted: for any z, with the measured ``c = r - H z``,
-``||H^-1 r|| <= ||z|| + ||c||/s`` and ``nu^2 = r.z + z.c + c' H^-1 c <= r.z + ||z|| ||c|| + ||c||^2 / s``.
+``T`` starts from the first two and is sharpened by the scores themselves: ``||x_i . e|| <= ||x_i . z|| + ||x_i|| ||e - z||``, where
+records rarely lie along ``e``. Proofs: docs/theory.md. Nobody's solution of ``H z = r`` is trusted: for any z, with the measured
+``c = r - H z``, ``||H^-1 r|| <= ||z|| + ||c||/s`` and ``nu^2 = r.z + z.c + c' H^-1 c <= r.z + ||z|| ||c|| + ||c||^2 / s``.
 """
 
 import math
@@ -45,6 +46,12 @@ _RAISE = 1 + 2.0**-44
 _SMALL = 2.0**-60
 """Below this radius, t/rho - 1 is less than one rounding, and t itself could underflow."""
 
+_WORTHWHILE = 0.02
+"""Looseness, relative to the step, above which a proposed step is worth one more product with the Hessian."""
+
+_CORRECTIONS = 4
+_SHARPENINGS = 5
+
 
 @dataclass(frozen=True, eq=False)
 class DistanceBound:
@@ -58,7 +65,7 @@ class DistanceBound:
         residual_norm: norm of the gradient as computed.
         rounding: proven bound on the error of that gradient.
         newton_decrement: upper bound on ``sqrt(r' H^-1 r)``.
-        radius: ``R nu / sqrt(s)``; the last two bounds need it below 1.
+        radius: ``R nu / sqrt(s)``; below 1, Newton's method from here converges quadratically, provably.
         modulus: verified lower bound on the smallest eigenvalue of the Hessian at w.
         max_row_norm: largest row norm, rounded up.
         newton_step: the step that was proposed and measured, (K, p); ``w - newton_step`` is the next iterate.
@@ -129,13 +136,38 @@ def certify_parameters(
         )
     gradient, scores = enclose_gradient(problem, w)
     if propose is not None:
-        step = propose(gradient.value)
-        product = enclose_hessian_product(problem, scores, step)
-        return _assemble(problem, gradient, _modulus(problem, scores, None), step, product, row_norm)
+        modulus = _modulus(problem, scores, None)
+        step, product = _refined_proposal(problem, gradient, scores, propose, modulus)
+        return _assemble(problem, gradient, modulus, step, product, row_norm)
     hessian = problem.hessian(w) if problem.size <= DENSE_LIMIT else None
     modulus = _modulus(problem, scores, hessian)
     step = newton_step(problem, w, gradient.value, hessian)
     return _assemble(problem, gradient, modulus, step, enclose_hessian_product(problem, scores, step), row_norm)
+
+
+def _refined_proposal(
+    problem: Problem,
+    gradient: Enclosed,
+    scores: Scores,
+    propose: Callable[[FloatArray], FloatArray],
+    modulus: float,
+) -> tuple[FloatArray, Enclosed]:
+    """A step from an approximate inverse, corrected by its own measured defect while that would loosen the bound.
+
+    Each correction costs one product with the Hessian and divides the defect by what the approximate inverse is worth.
+    """
+    step = propose(gradient.value)
+    product = enclose_hessian_product(problem, scores, step)
+    for _ in range(_CORRECTIONS):
+        defect = gradient.value - product.value
+        if not norm_upper(defect) > _WORTHWHILE * modulus * norm_upper(step):
+            break
+        corrected = step + propose(defect)
+        following = enclose_hessian_product(problem, scores, corrected)
+        if not norm_upper(gradient.value - following.value) < norm_upper(defect):
+            break
+        step, product = corrected, following
+    return step, product
 
 
 def _modulus(problem: Problem, scores: Scores, hessian: FloatArray | None) -> float:
@@ -169,11 +201,19 @@ def _assemble(
     row_norm = max_row_norm(problem) if known_row_norm is None else known_row_norm
     penalised = float(problem.penalty.min())
     strong = gradient.norm / penalised * _RAISE if penalised > 0 else math.inf
-    newton_norm, decrement = _newton(gradient, modulus, step, product)
+    step_norm, defect, decrement = _newton(gradient, modulus, step, product)
     constant = problem.objective.loss_function.constants.self_concordance
     curvature_change = constant * row_norm * _RAISE if constant else 0.0
     radius = curvature_change * decrement / math.sqrt(modulus) * _RAISE if constant else 0.0
-    concordant, refined = _self_concordant(newton_norm, decrement / math.sqrt(modulus), radius, curvature_change)
+    near = _Vicinity(
+        newton_norm=min(step_norm + defect, gradient.norm / modulus) * _RAISE,
+        scaled=decrement / math.sqrt(modulus) * _RAISE,
+        defect=defect,
+        reach=product.reach,
+        row_norm=row_norm,
+        constant=constant,
+    )
+    concordant, refined = _self_concordant(near, radius, strong)
     bounds = [value + TINY if math.isfinite(value) else math.inf for value in (strong, concordant, refined)]
     return DistanceBound(
         distance=UpperBound(min(bounds)),
@@ -191,8 +231,8 @@ def _assemble(
     )
 
 
-def _newton(gradient: Enclosed, modulus: float, step: FloatArray, product: Enclosed) -> tuple[float, float]:
-    """Upper bounds on ``||H^-1 r||`` and on the Newton decrement, from any proposed step."""
+def _newton(gradient: Enclosed, modulus: float, step: FloatArray, product: Enclosed) -> tuple[float, float, float]:
+    """From any proposed step z: upper bounds on ``||z||``, on ``||H^-1 r - z||`` and on the Newton decrement."""
     with np.errstate(over="ignore", invalid="ignore"):
         step_norm = norm_upper(step)
         left = norm_upper(gradient.value - product.value) + gradient.error + product.error
@@ -202,20 +242,60 @@ def _newton(gradient: Enclosed, modulus: float, step: FloatArray, product: Enclo
         square = max(dot, 0.0) + (gradient.error + left) * step_norm + left * left / modulus
     plain = gradient.norm / math.sqrt(modulus)
     decrement = min(math.sqrt(square) if math.isfinite(square) else math.inf, plain) * _RAISE + TINY
-    newton_norm = (
-        min(step_norm + left / modulus, gradient.norm / modulus) if math.isfinite(left) else gradient.norm / modulus
-    )
-    return newton_norm * _RAISE, decrement
+    defect = left / modulus * _RAISE if math.isfinite(left) else math.inf
+    return step_norm, defect, decrement
 
 
-def _self_concordant(newton_norm: float, scaled: float, radius: float, curvature_change: float) -> tuple[float, float]:
-    """The self-concordant and the refined bound; ``scaled`` is nu / sqrt(s)."""
-    if curvature_change == 0:
-        return scaled * _RAISE, newton_norm * _RAISE
-    if not radius < 1 - 2.0**-40:
+@dataclass(frozen=True)
+class _Vicinity:
+    """What is known of ``e = w - w*`` before curvature's change is bounded; all numbers are upper bounds.
+
+    Attributes:
+        newton_norm: ``||H^-1 r||``.
+        scaled: ``nu / sqrt(s)``.
+        defect: ``||H^-1 r - z||`` for the measured step z.
+        reach: ``max_i ||x_i . z||``.
+        row_norm: ``max_i ||x_i||``.
+        constant: R of the loss.
+    """
+
+    newton_norm: float
+    scaled: float
+    defect: float
+    reach: float
+    row_norm: float
+    constant: float
+
+    def error(self, growth: float) -> float:
+        """``||e - z||``."""
+        return (self.defect + growth * self.scaled) * _RAISE
+
+    def change(self, growth: float) -> float:
+        """T: ``R_loss max_i ||x_i . e||``, from ``||x_i . z|| + ||x_i|| ||e - z||``."""
+        return self.constant * (self.reach + self.row_norm * self.error(growth)) * _RAISE
+
+
+def _growth(t: float) -> float:
+    """``t/(1 - e^-t) - 1 = (t/2) coth(t/2) - 1 + t/2 <= t/2 + t^2/12``, and t itself is always an upper bound."""
+    return min(t / 2 + t * t / 12, t)
+
+
+def _self_concordant(near: _Vicinity, radius: float, strong: float) -> tuple[float, float]:
+    """The self-concordant and the refined bound."""
+    if near.constant == 0:
+        return near.scaled * _RAISE, near.newton_norm * _RAISE
+    if not math.isfinite(near.constant):
         return math.inf, math.inf
-    t = max(-math.log1p(-radius), _SMALL) * _RAISE
-    # t/(1 - e^-t) - 1 = (t/2) coth(t/2) - 1 + t/2 <= t/2 + t^2/12, and t itself is always an upper bound
-    growth = min(t / 2 + t * t / 12, t)
-    concordant = t / curvature_change if radius >= _SMALL else scaled
-    return concordant * _RAISE, (newton_norm + growth * scaled) * _RAISE
+    curvature_change = near.constant * near.row_norm * _RAISE
+    concordant, t = math.inf, math.inf
+    if radius < 1 - 2.0**-40:
+        t = max(-math.log1p(-radius), _SMALL) * _RAISE
+        concordant = (t / curvature_change if radius >= _SMALL else near.scaled) * _RAISE
+    known = curvature_change * strong * _RAISE
+    t = max(min(t, known) if math.isfinite(known) else t, _SMALL)
+    for _ in range(_SHARPENINGS):
+        t = max(min(t, near.change(_growth(t)) if math.isfinite(t) else t), _SMALL)
+    if not math.isfinite(t):
+        return concordant, math.inf
+    growth = _growth(t)
+    return min(concordant, near.scaled * (1 + growth) * _RAISE), (near.newton_norm + growth * near.scaled) * _RAISE

@@ -8,16 +8,16 @@ number of chunks instead of with n. The bound itself is computed in floating poi
 """
 
 import math
-from collections.abc import Iterator
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 
+from certify.convex.blocks import Block, absolute, row_norms, terms
 from certify.convex.losses.base import TINY, UNIT
-from certify.convex.problem import Problem
+from certify.convex.problem import STRIPES, Problem
 from certify.core.arrays import AnyArray, FloatArray
-
-_SAFE_SQUARE = 1e-270
+from certify.core.rows import is_sparse
 
 
 def gamma(k: int) -> float:
@@ -46,10 +46,14 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Enclosed:
-    """A computed array (K, p) and an upper bound on the Euclidean norm of its error."""
+    """A computed array (K, p) and an upper bound on the Euclidean norm of its error.
+
+    ``reach`` is of a product with the Hessian: the largest change of a record's scores along the direction.
+    """
 
     value: FloatArray
     error: float
+    reach: float = math.inf
 
     @property
     def norm(self) -> float:
@@ -57,38 +61,52 @@ class Enclosed:
         return norm_upper(self.value) * (1 + 4 * UNIT) + self.error
 
 
-def dot_error(size: FloatArray, w: FloatArray) -> FloatArray:
+def dot_error(size: Block, w: FloatArray) -> FloatArray:
     """Error of ``block @ w.T``, entry by entry, from ``size = |block|``."""
-    length = size.shape[1]
+    length = terms(size)
     factor = gamma(length + 2) * (1 + gamma(length + 8))
     return np.asarray(factor * (size @ np.abs(w).T) + length * TINY)
 
 
+@dataclass(frozen=True, eq=False)
 class _Sum:
-    """Sum over chunks of ``V' X`` with a running bound on the error."""
+    """``V' X`` over some records with a bound on its error (rounding of the sum included, gamma chosen for all)."""
 
-    def __init__(self, problem: Problem) -> None:
-        self._gamma = gamma(problem.chunk + -(-problem.records // problem.chunk) + 4)
-        self.total = np.zeros(problem.shape)
-        self.error = np.zeros(problem.shape)
+    value: FloatArray
+    error: FloatArray
+    reach: float = 0.0
 
-    def add(self, block: FloatArray, size: FloatArray, value: FloatArray, error: FloatArray) -> None:
-        self.total += value.T @ block
-        self.error += (self._gamma * np.abs(value) + error).T @ size
+    def __add__(self, other: "_Sum") -> "_Sum":
+        return _Sum(self.value + other.value, self.error + other.error, max(self.reach, other.reach))
 
-    def with_penalty(self, problem: Problem, w: FloatArray) -> Enclosed:
+
+def _summand(problem: Problem, block: Block, size: Block, value: FloatArray, error: FloatArray, reach: float) -> _Sum:
+    # rounding: products within the chunk, then one addition a chunk and one a stripe
+    growth = gamma(problem.chunk + len(problem.ranges) + STRIPES + 4)
+    total = np.asarray(value.T @ block)
+    return _Sum(total, np.asarray((growth * np.abs(value) + error).T @ size), reach)
+
+
+def _with_penalty(problem: Problem, total: _Sum, w: FloatArray) -> Enclosed:
+    with np.errstate(over="ignore", invalid="ignore"):
         ridge = problem.penalty * w
-        error = self.error + 4 * UNIT * (np.abs(self.total) + np.abs(ridge)) + (problem.records + 8) * TINY
+        error = total.error + 4 * UNIT * (np.abs(total.value) + np.abs(ridge)) + (problem.records + 8) * TINY
         slack = 1 + 4 * gamma(problem.records + problem.shape[1] + 64)
         bound = norm_upper(error) * slack
-        return Enclosed(self.total + ridge, bound if math.isfinite(bound) else math.inf)
+        return Enclosed(total.value + ridge, bound if math.isfinite(bound) else math.inf, total.reach)
 
 
-def _sized_chunks(problem: Problem) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
-    """Chunks with their absolute values, in one buffer: a chunk stays in cache for all four products."""
-    buffer = np.empty((problem.chunk, problem.shape[1]))
-    for rows, block in problem.chunks():
-        yield rows, block, np.abs(block, out=buffer[: len(block)])
+class _Buffers(threading.local):
+    """One buffer a thread for the absolute values of a chunk, which then stays in cache for all four products."""
+
+    array: FloatArray | None = None
+
+    def absolute(self, block: Block, chunk: int) -> Block:
+        if is_sparse(block):
+            return absolute(block)
+        if self.array is None:
+            self.array = np.empty((chunk, block.shape[1]))
+        return absolute(block, self.array)
 
 
 def enclose_gradient(problem: Problem, w: FloatArray) -> tuple[Enclosed, Scores]:
@@ -96,47 +114,61 @@ def enclose_gradient(problem: Problem, w: FloatArray) -> tuple[Enclosed, Scores]
 
     One pass over the data: two products with X and two with |X|.
     """
-    loss, total = problem.objective.loss_function, _Sum(problem)
+    loss, buffers = problem.objective.loss_function, _Buffers()
     scores = Scores(np.empty((problem.records, problem.outputs)), np.empty((problem.records, problem.outputs)))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for rows, block, size in _sized_chunks(problem):
-            z, dz = block @ w.T, dot_error(size, w)
-            y, a = problem.targets[rows], problem.weights[rows, None]
-            scores.value[rows], scores.error[rows] = z, dz
-            slope = a * loss.gradient(z, y)
-            error = a * loss.gradient_error(z, dz, y) + 2 * UNIT * np.abs(slope) + TINY
-            total.add(block, size, slope, error)
-        return total.with_penalty(problem, w), scores
+
+    def part(rows: slice, block: Block) -> _Sum:
+        size = buffers.absolute(block, problem.chunk)
+        z, dz = block @ w.T, dot_error(size, w)
+        y, a = problem.targets[rows], problem.weights[rows, None]
+        scores.value[rows], scores.error[rows] = z, dz
+        slope = a * loss.gradient(z, y)
+        error = a * loss.gradient_error(z, dz, y) + 2 * UNIT * np.abs(slope) + TINY
+        return _summand(problem, block, size, slope, error, 0.0)
+
+    return _with_penalty(problem, problem.over_records(part), w), scores
 
 
 def enclose_hessian_product(problem: Problem, scores: Scores, direction: FloatArray) -> Enclosed:
-    """The Hessian of F at the point of ``scores``, applied to ``direction`` (K, p), with a bound on the error."""
-    loss, total = problem.objective.loss_function, _Sum(problem)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for rows, block, size in _sized_chunks(problem):
-            u, du = block @ direction.T, dot_error(size, direction)
-            z, dz = scores.value[rows], scores.error[rows]
-            y, a = problem.targets[rows], problem.weights[rows, None]
-            curved = a * loss.curvature_product(z, y, u)
-            error = a * loss.curvature_product_error(z, dz, y, u, du) + 2 * UNIT * np.abs(curved) + TINY
-            total.add(block, size, curved, error)
-        return total.with_penalty(problem, direction)
+    """The Hessian of F at the point of ``scores``, applied to ``direction`` (K, p), with a bound on the error.
+
+    Its ``reach`` bounds ``||(x_i . direction_k)_k||`` over the records of positive weight.
+    """
+    loss, buffers = problem.objective.loss_function, _Buffers()
+
+    def part(rows: slice, block: Block) -> _Sum:
+        size = buffers.absolute(block, problem.chunk)
+        u, du = block @ direction.T, dot_error(size, direction)
+        z, dz = scores.value[rows], scores.error[rows]
+        y, a = problem.targets[rows], problem.weights[rows, None]
+        curved = a * loss.curvature_product(z, y, u)
+        error = a * loss.curvature_product_error(z, dz, y, u, du) + 2 * UNIT * np.abs(curved) + TINY
+        return _summand(problem, block, size, curved, error, _reach(u, du, a))
+
+    return _with_penalty(problem, problem.over_records(part), direction)
+
+
+def _reach(u: FloatArray, du: FloatArray, a: FloatArray) -> float:
+    """Upper bound on the norm of any row of scores known within ``du``, where the weight is positive."""
+    largest = (np.abs(u) + du)[a[:, 0] > 0]
+    if largest.shape[1] == 1:
+        value = float(np.max(largest, initial=0.0)) * (1 + 4 * UNIT)
+    else:
+        value = float(np.max(row_norms(largest), initial=0.0)) * (1 + gamma(largest.shape[1] + 16)) + TINY
+    return value if math.isfinite(value) else math.inf
 
 
 def max_row_norm(problem: Problem) -> float:
     """Upper bound on the largest Euclidean norm of a row with positive weight, the column of ones included."""
-    largest = 0.0
-    for rows, block in problem.chunks():
-        norms = row_norms(block)[problem.weights[rows] > 0]
-        largest = max(largest, float(norms.max(initial=0.0)))
-    return largest * (1 + gamma(problem.shape[1] + 16)) + TINY
+
+    def part(rows: slice, block: Block) -> _Largest:
+        return _Largest(float(row_norms(block)[problem.weights[rows] > 0].max(initial=0.0)))
+
+    return problem.over_records(part) * (1 + gamma(problem.shape[1] + 16)) + TINY
 
 
-@np.errstate(over="ignore", under="ignore")
-def row_norms(block: FloatArray) -> FloatArray:
-    """Row norms; by way of scaled rows only where squares overflow or lose digits to underflow."""
-    squares = np.einsum("ij,ij->i", block, block)
-    if np.all(np.isfinite(squares)) and float(squares.min(initial=1.0)) > _SAFE_SQUARE:
-        return np.asarray(np.sqrt(squares))
-    size = np.maximum(np.max(np.abs(block), axis=1, keepdims=True), TINY)
-    return np.asarray(size[:, 0] * np.sqrt(np.sum((block / size) ** 2, axis=1)))
+class _Largest(float):
+    """A number whose sum with another is the larger of both."""
+
+    def __add__(self, other: float) -> "_Largest":
+        return _Largest(max(self, other))

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from certify.convex.enclosure import Scores, gamma, row_norms
+from certify.convex.blocks import row_norms
+from certify.convex.enclosure import Scores, gamma
 from certify.convex.losses.base import TINY, UNIT, ScalarLoss
 from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray

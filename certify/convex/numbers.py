@@ -6,6 +6,7 @@ import numpy as np
 
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import InputError
+from certify.core.rows import FileRows, MappedRows, Rows, Without, is_sparse
 
 
 def as_numbers(values: Any, name: str) -> AnyArray:
@@ -23,22 +24,53 @@ def as_numbers(values: Any, name: str) -> AnyArray:
     return array
 
 
-def as_matrix(X: Any) -> AnyArray:
-    """Features as a numeric matrix, float64 or float32; whether they are finite is checked by :func:`certify.convex.problem.bind`.
+def as_matrix(X: Any) -> Rows:
+    """Features as a matrix of numbers, float64 or float32; finite or not is looked at by :func:`certify.convex.problem.bind`.
+
+    A NumPy array, a SciPy sparse matrix (turned into CSR), or a lazy matrix of :mod:`certify.core.rows`. The pages of a
+    memory map are given back after each block, so that they do not add up to the whole file.
 
     Raises:
         InputError: not a matrix of numbers, or numbers that float64 cannot hold exactly.
     """
-    array = as_numbers(X, "X")
-    if array.ndim != 2 or 0 in array.shape:
+    if isinstance(X, Without | FileRows | MappedRows):
+        matrix: Rows = X
+    elif is_sparse(X):
+        matrix = _as_csr(X)
+    else:
+        matrix = as_numbers(X, "X")
+    if len(matrix.shape) != 2 or 0 in matrix.shape:
         raise InputError(
-            f"X has shape {array.shape}, not (records, features)",
+            f"X has shape {matrix.shape}, not (records, features)",
             where="X",
             mend="give a matrix with at least one row and column",
         )
-    if array.dtype not in (np.float64, np.float32):
-        array = exactly_float64(array, "X")
-    return array
+    if isinstance(matrix, np.ndarray):
+        if matrix.dtype not in (np.float64, np.float32):
+            return exactly_float64(matrix, "X")
+        return MappedRows(matrix) if MappedRows.fits(matrix) else matrix
+    return matrix
+
+
+def _as_csr(X: Any) -> Rows:
+    """CSR with each entry stored once."""
+    from scipy import sparse
+
+    matrix = sparse.csr_array(X)
+    if matrix.dtype.kind not in "fiub":
+        raise InputError(f"X has type {matrix.dtype}, not numbers", where="X", mend="give a numeric matrix")
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        stored = matrix.nnz
+        matrix.sum_duplicates()
+        if matrix.nnz != stored:  # their sum may be rounded, and then it is not what the model was trained on
+            raise InputError("X lists an entry twice", where="X", mend="call its sum_duplicates() before training")
+    if matrix.dtype not in (np.float64, np.float32):
+        matrix = sparse.csr_array(
+            (exactly_float64(matrix.data, "X"), matrix.indices, matrix.indptr), shape=matrix.shape
+        )
+    rows: Rows = matrix
+    return rows
 
 
 def exactly_float64(array: AnyArray, name: str) -> FloatArray:
@@ -71,14 +103,15 @@ def as_column(values: Any, name: str, records: int) -> FloatArray:
     return column
 
 
-def require_finite(array: AnyArray, name: str, start: int = 0) -> None:
+def require_finite(array: Any, name: str, start: int = 0) -> None:
     """Refuse NaN and infinity, saying how many and where the first one is, never its row's content.
 
     ``start`` is the number of the array's first row in the whole.
     """
-    bad = ~np.isfinite(array)
+    bad = ~np.isfinite(array.data if is_sparse(array) else array)
     if bad.any():
-        first = start + int(np.argwhere(bad)[0][0])
+        entry = int(np.argwhere(bad)[0][0])
+        first = start + (int(np.searchsorted(array.indptr, entry, side="right")) - 1 if is_sparse(array) else entry)
         raise InputError(
             f"{name} has {int(bad.sum())} NaN or infinite entries (first in row {first})",
             where=name,

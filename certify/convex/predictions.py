@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from certify.convex.blocks import Block, absolute, row_norms
 from certify.convex.enclosure import dot_error, gamma
-from certify.convex.losses.base import UNIT
+from certify.convex.losses.base import TINY, UNIT
 from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray
 
@@ -56,9 +57,9 @@ def bound_predictions(problem: Problem, w: FloatArray, distance: float) -> Predi
     return PredictionBound(problem.records, same if loss in CLASSIFIERS else None, largest, probability)
 
 
-def _norms(block: FloatArray) -> FloatArray:
+def _norms(block: Block) -> FloatArray:
     """Row norms, rounded up."""
-    return np.asarray(np.sqrt(np.sum(block * block, axis=1)) * (1 + gamma(block.shape[1] + 16)) + 1e-150)
+    return row_norms(block) * (1 + gamma(block.shape[1] + 16)) + TINY
 
 
 def _spread(outputs: int) -> float:
@@ -74,7 +75,7 @@ def _margins(z: FloatArray) -> FloatArray:
     return np.asarray(top[:, 1] - top[:, 0])
 
 
-def _margin_error(block: FloatArray, w: FloatArray) -> FloatArray:
+def _margin_error(block: Block, w: FloatArray) -> FloatArray:
     """Rounding error of the margins: twice the largest error of a score, and one subtraction."""
-    scores, error = np.abs(block @ w.T), dot_error(np.abs(block), w)
+    scores, error = np.abs(block @ w.T), dot_error(absolute(block), w)
     return np.asarray(2 * np.max(error, axis=1) + 4 * UNIT * np.max(scores, axis=1))

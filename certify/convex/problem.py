@@ -5,21 +5,32 @@ Parameters ``w`` are (K, p) inside this package.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from certify.convex.blocks import Block, as_block, weighted_gram
 from certify.convex.losses import TargetError
 from certify.convex.numbers import as_column, as_matrix, require_finite
 from certify.convex.objective import Objective
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import InputError
+from certify.core.parallel import run_all
+from certify.core.rows import Rows, blocks, stored_entries
 
-# A chunk and its absolute values fit the second-level cache: four products then cost one reading of the data.
-_CHUNK_BYTES = 1_000_000
+Summand = TypeVar("Summand", bound=Any)
+
+# A chunk and its absolute values stay in cache: four products then cost one reading of the data.
+_CHUNK_BYTES = 2_000_000
+
+STRIPES = 16
+"""Groups of chunks that are summed on their own, in parallel where there are cores."""
+
+_LEAST_STRIPE = 4
+"""Chunks below which a group is not worth a thread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +39,15 @@ class Problem:
 
     Attributes:
         objective: what is minimised.
-        X: features without the column of ones, (n, d), float64 or float32 (converted exactly, in chunks).
+        X: features without the column of ones, (n, d), float64 or float32 (converted exactly, in chunks): an array, a
+            sparse CSR array, or anything that yields rows as one of them (:mod:`certify.core.rows`).
         targets: prepared targets, (n,).
         weights: sample weights, (n,), at least 0.
         outputs: K.
     """
 
     objective: Objective
-    X: AnyArray
+    X: Rows
     targets: AnyArray
     weights: FloatArray
     outputs: int
@@ -43,12 +55,12 @@ class Problem:
     @property
     def records(self) -> int:
         """n."""
-        return len(self.X)
+        return int(self.X.shape[0])
 
     @property
     def shape(self) -> tuple[int, int]:
         """(K, p), the shape of the parameters."""
-        return self.outputs, self.X.shape[1] + int(self.objective.fit_intercept)
+        return self.outputs, int(self.X.shape[1]) + int(self.objective.fit_intercept)
 
     @property
     def size(self) -> int:
@@ -63,24 +75,65 @@ class Problem:
             result[-1] = 0.0
         return result
 
-    @property
+    @cached_property
     def chunk(self) -> int:
-        """Records in a chunk: small enough to stay in cache, large enough for BLAS."""
-        return max(64, min(self.records, _CHUNK_BYTES // (8 * max(1, self.shape[1]))))
+        """Records in a chunk: few enough to stay in cache, many enough for BLAS."""
+        stored = stored_entries(self.X)
+        if stored is None:
+            return max(64, min(self.records, _CHUNK_BYTES // (8 * max(1, self.shape[1]))))
+        # every chunk adds to a dense (K, p) array: it must hold several times as many entries
+        entries = max(_CHUNK_BYTES // 16, 4 * self.size)
+        return max(64, min(self.records, entries // max(1, stored // max(1, self.records))))
 
-    def chunks(self) -> Iterator[tuple[slice, FloatArray]]:
-        """Rows of the design matrix, chunk by chunk, as float64 with the column of ones."""
-        for start in range(0, self.records, self.chunk):
-            rows = slice(start, min(start + self.chunk, self.records))
-            block = np.asarray(self.X[rows], dtype=np.float64)
-            if self.objective.fit_intercept:
-                block = np.hstack([block, np.ones((len(block), 1))])
-            yield rows, block
+    @cached_property
+    def ranges(self) -> list[slice]:
+        """Consecutive slices of records, one a chunk."""
+        return [slice(start, min(start + self.chunk, self.records)) for start in range(0, self.records, self.chunk)]
+
+    def stripes(self) -> list[list[slice]]:
+        """The chunks in at most ``STRIPES`` groups: a sum over each, then over the groups in order.
+
+        How many there are depends on the records alone, so that the result is the same on any number of cores.
+        """
+        ranges = self.ranges
+        size = max(_LEAST_STRIPE, -(-len(ranges) // STRIPES))
+        return [ranges[start : start + size] for start in range(0, len(ranges), size)]
+
+    def block(self, rows: slice) -> Block:
+        """Rows of the design matrix as float64, with the column of ones."""
+        return as_block(self.X[rows], intercept=self.objective.fit_intercept)
+
+    def chunks(self) -> Iterator[tuple[slice, Block]]:
+        """The design matrix chunk by chunk."""
+        for rows in self.ranges:
+            yield rows, self.block(rows)
+
+    def over_records(self, part: Callable[[slice, Block], Summand]) -> Summand:
+        """Sum of ``part`` over the chunks, stripes in parallel; overflow is silent in it, infinities say it."""
+
+        def stripe(ranges: list[slice]) -> Summand:
+            with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+                total = part(ranges[0], self.block(ranges[0]))
+                for rows in ranges[1:]:
+                    total = total + part(rows, self.block(rows))
+                return total
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            first, *rest = run_all(stripe, self.stripes())
+            for other in rest:
+                first = first + other
+        return first
 
     def scores(self, w: FloatArray) -> FloatArray:
         """``X w'``, (n, K)."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.concatenate([block @ w.T for _, block in self.chunks()])
+        result = np.empty((self.records, self.outputs))
+
+        def part(rows: slice, block: Block) -> int:
+            result[rows] = block @ w.T
+            return 0
+
+        self.over_records(part)
+        return result
 
     def value(self, w: FloatArray) -> float:
         """F(w); infinite where the loss overflows."""
@@ -89,15 +142,16 @@ class Problem:
             total = float(self.weights @ losses) + 0.5 * float(np.sum(self.penalty * w * w))
         return total if math.isfinite(total) else math.inf
 
-    @np.errstate(over="ignore", invalid="ignore")
     def gradient(self, w: FloatArray) -> FloatArray:
         """The gradient of F, (K, p), without an error bound (:mod:`certify.convex.enclosure` has one)."""
         loss = self.objective.loss_function
-        total = self.penalty * w
-        for rows, block in self.chunks():
+
+        def part(rows: slice, block: Block) -> FloatArray:
             slope = loss.gradient(block @ w.T, self.targets[rows])
-            total += (self.weights[rows, None] * slope).T @ block
-        return np.asarray(total)
+            return np.asarray((self.weights[rows, None] * slope).T @ block)
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(self.penalty * w + self.over_records(part))
 
     @np.errstate(over="ignore", invalid="ignore")
     def hessian(self, w: FloatArray) -> FloatArray:
@@ -106,22 +160,23 @@ class Problem:
         total = np.zeros((outputs, width, outputs, width))
         for rows, block in self.chunks():
             for j, k, curvature in loss.curvature_blocks(block @ w.T, self.targets[rows]):
-                total[j, :, k, :] += (block.T * (self.weights[rows] * curvature)) @ block
+                total[j, :, k, :] += weighted_gram(block, self.weights[rows] * curvature)
         for j in range(outputs):
             total[j, :, j, :] += np.diag(self.penalty)
             for k in range(j):
                 total[j, :, k, :] = total[k, :, j, :].T
         return total.reshape(self.size, self.size)
 
-    @np.errstate(over="ignore", invalid="ignore")
     def hessian_product(self, w: FloatArray, direction: FloatArray) -> FloatArray:
         """The Hessian applied to a direction of shape (K, p), without forming it."""
         loss = self.objective.loss_function
-        total = self.penalty * direction
-        for rows, block in self.chunks():
+
+        def part(rows: slice, block: Block) -> FloatArray:
             curved = loss.curvature_product(block @ w.T, self.targets[rows], block @ direction.T)
-            total += (self.weights[rows, None] * curved).T @ block
-        return np.asarray(total)
+            return np.asarray((self.weights[rows, None] * curved).T @ block)
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(self.penalty * direction + self.over_records(part))
 
 
 def bind(objective: Objective, X: Any, y: Any, outputs: int = 1, sample_weight: Any = None) -> Problem:
@@ -138,10 +193,11 @@ def bind(objective: Objective, X: Any, y: Any, outputs: int = 1, sample_weight: 
         InputError: shapes that do not fit, entries that are not finite, targets outside the loss's domain.
     """
     matrix = as_matrix(X)
-    for start in range(0, len(matrix), 65536):
-        require_finite(matrix[start : start + 65536], "X", start)
-    targets = as_column(y, "y", len(matrix))
-    weights = np.ones(len(matrix)) if sample_weight is None else as_column(sample_weight, "sample_weight", len(matrix))
+    records = int(matrix.shape[0])
+    for rows in blocks(matrix):
+        require_finite(matrix[rows], "X", rows.start)
+    targets = as_column(y, "y", records)
+    weights = np.ones(records) if sample_weight is None else as_column(sample_weight, "sample_weight", records)
     if np.any(weights < 0) or not np.any(weights > 0):
         raise InputError(
             "sample weights must be at least 0 and not all 0",

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from certify.convex.certificate import DistanceBound, certify_parameters
 from certify.convex.problem import Problem
 from certify.convex.solve import line_search
@@ -89,7 +87,7 @@ def look_ahead(problem: Problem, parameters: FloatArray, first: Measurement, pol
 
 def _next(problem: Problem, w: FloatArray, current: Measurement) -> FloatArray:
     step = current.bound.newton_step
-    if np.isfinite(current.bound.refined):
+    if current.bound.radius < 1:
         return w - step
     shortened = line_search(problem, w, step, problem.gradient(w))
     return w - step if shortened is None else shortened

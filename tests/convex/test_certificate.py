@@ -582,3 +582,65 @@ def test_control_a_modulus_too_large_is_exposed(oracle: Any, monkeypatch: pytest
     wrong = certify_parameters(bind(case.objective, case.X, case.y, case.outputs, case.weights), w)
     with pytest.raises(AssertionError):
         assert_sound(oracle, case, w, wrong)
+
+
+def crowded(seed: int, n: int = 400, d: int = 60) -> tuple[Objective, np.ndarray, np.ndarray, np.ndarray]:
+    """Many directions: no record lies along the error of the weights. The minimiser is known to rounding."""
+    generator = np.random.default_rng(seed)
+    X = generator.normal(size=(n, d))
+    y = (generator.uniform(size=n) < 0.5).astype(float)
+    objective = Objective("logistic", 5.0)
+    problem = bind(objective, X, y)
+    w = np.zeros(problem.shape)
+    for _ in range(12):
+        w = w - certify_parameters(problem, w).newton_step
+    return objective, X, y, w
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e-2, 3e-2])
+def test_theorem_4b_is_sharper_where_records_do_not_lie_along_the_error(size: float) -> None:
+    objective, X, y, optimum = crowded(0)
+    direction = np.random.default_rng(1).normal(size=optimum.shape)
+    w = optimum + size * direction / np.linalg.norm(direction)
+    bound = bound_distance(objective, X, y, w)
+    # what theorem 4 gives with the t of theorem 3 alone
+    t = -math.log1p(-bound.radius)
+    scaled = bound.newton_decrement / math.sqrt(bound.modulus)
+    unsharpened = np.linalg.norm(bound.newton_step) + (t / -math.expm1(-t) - 1) * scaled
+    truth = float(np.linalg.norm(w - optimum))
+    assert truth <= bound.refined
+    assert bound.refined - truth < 0.6 * (unsharpened - truth)
+
+
+def test_beyond_the_radius_the_refined_bound_leans_on_strong_convexity() -> None:
+    objective, X, y, optimum = crowded(2)
+    direction = np.random.default_rng(3).normal(size=optimum.shape)
+    w = optimum + 0.07 * direction / np.linalg.norm(direction)
+    bound = bound_distance(objective, X, y, w)
+    assert bound.radius > 1
+    assert 0.07 <= bound.refined < math.inf
+
+
+def test_a_stale_factor_is_corrected_until_the_bound_is_tight() -> None:
+    objective, X, y, optimum = crowded(4)
+    full = bind(objective, X, y)
+    stale = solve.Factor(full.hessian(optimum))
+    problem = bind(objective, X[15:], y[15:])
+    w = optimum
+    for _ in range(8):
+        w = w - stale(problem.gradient(w))
+    bound = certify_parameters(problem, w, propose=stale)
+    exact = w
+    for _ in range(8):
+        exact = exact - certify_parameters(problem, exact).newton_step
+    truth = float(np.linalg.norm(w - exact))
+    assert truth <= bound.distance < 1.05 * truth
+
+
+def test_corrections_by_a_useless_inverse_stop_and_stay_sound(oracle: Any) -> None:
+    case = random_case(oracle, 3, "logistic", (20, 3), 0.0)
+    w = case.near() + 1e-3
+    problem = bind(case.objective, case.X, case.y, case.outputs, case.weights)
+    for factor in (-1.0, 0.0, 1e-9, 1e9):
+        bound = certify_parameters(problem, w, propose=lambda gradient, factor=factor: factor * gradient)
+        assert_sound(oracle, case, w, bound)

@@ -1,5 +1,6 @@
 """The objective: derivatives that agree with each other, and everything that binding refuses."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -15,10 +16,12 @@ from certify.core.errors import ConfigurationError, InputError
 LOSSES = ["logistic", "squared", "poisson", "softmax"]
 
 
-def make(loss: str, *, intercept: bool = True, penalised: bool = True, seed: int = 0) -> tuple[Problem, np.ndarray]:
+def make(
+    loss: str, *, intercept: bool = True, penalised: bool = True, seed: int = 0, n: int = 200
+) -> tuple[Problem, np.ndarray]:
     generator, outputs = np.random.default_rng(seed), 3 if loss == "softmax" else 1
-    X, y = generator.normal(size=(200, 3)), generator.integers(0, max(2, outputs), 200)
-    problem = bind(Objective(loss, 0.8, intercept, penalised), X, y, outputs, generator.uniform(0.1, 2, 200))
+    X, y = generator.normal(size=(n, 3)), generator.integers(0, max(2, outputs), n)
+    problem = bind(Objective(loss, 0.8, intercept, penalised), X, y, outputs, generator.uniform(0.1, 2, n))
     return problem, generator.normal(size=problem.shape) * 0.5
 
 
@@ -86,6 +89,7 @@ def test_chunks_do_not_change_the_numbers(monkeypatch: pytest.MonkeyPatch, loss:
     problem, w = make(loss)
     whole = problem.gradient(w), problem.hessian(w), problem.value(w)
     monkeypatch.setattr(problem_module, "_CHUNK_BYTES", 1)
+    problem = dataclasses.replace(problem)  # chunks are worked out once a problem
     assert len(list(problem.chunks())) == 4
     for one, other in zip((problem.gradient(w), problem.hessian(w), problem.value(w)), whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
@@ -272,3 +276,18 @@ def test_float32_parameters_are_converted_exactly() -> None:
     stored = np.array([0.1, 1 / 3], dtype=np.float32)
     assert as_parameters(PLAIN, stored, 2).astype(np.float32).tolist() == [stored.tolist()]
     assert as_parameters(PLAIN, stored, 2)[0, 0] != 0.1
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_number_of_cores_does_not_change_a_bit(monkeypatch: pytest.MonkeyPatch, loss: str) -> None:
+    monkeypatch.setattr(problem_module, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr(problem_module, "_LEAST_STRIPE", 1)
+    found = []
+    for cores in (1, 2, 5):
+        monkeypatch.setattr("certify.core.parallel.cores", lambda cores=cores: cores)
+        problem, w = make(loss, n=2000)
+        assert len(problem.stripes()) == 16
+        found.append((problem.gradient(w), problem.hessian_product(w, w), problem.value(w), problem.scores(w)))
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
