@@ -35,6 +35,7 @@ from certify.convex.numbers import as_matrix
 from certify.convex.objective import Objective
 from certify.convex.parameters import as_parameters
 from certify.convex.problem import Problem, bind
+from certify.convex.selftest import function_error
 from certify.convex.solve import DENSE_LIMIT, newton_step
 from certify.core.arrays import FloatArray
 from certify.core.bounds import LowerBound, UpperBound
@@ -134,6 +135,7 @@ def certify_parameters(
             where="objective.l2",
             mend="train with l2 > 0 and declare it",
         )
+    function_error()
     gradient, scores = enclose_gradient(problem, w)
     if propose is not None:
         modulus = _modulus(problem, scores, None)

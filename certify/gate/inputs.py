@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from certify.convex.objective import Objective
 from certify.convex.parameters import as_parameters
 from certify.convex.problem import Problem, bind
+from certify.convex.selftest import function_error
 from certify.core.arrays import FloatArray, IntArray
 from certify.core.errors import AssumptionViolatedError, ConfigurationError, InputError
 from certify.core.files import FileRecord
@@ -100,6 +101,7 @@ def load_inputs(loaded: LoadedSpec) -> Inputs:
         AssumptionViolatedError: the model's kind cannot be checked.
     """
     objective = objective_of(loaded)
+    function_error()  # refuses a machine whose exp is not what the bounds are built on
     dataset, data_record, forgotten, forget_record = read_data(loaded)
     features, release = dataset.X.shape[1], loaded.spec.release
     model = read_model(loaded, release.model, objective, features)
