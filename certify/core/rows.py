@@ -77,6 +77,11 @@ class Without:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __array__(self, dtype: Any = None, copy: Any = None) -> AnyArray:
+        """All rows in memory."""
+        del copy  # always one
+        return np.array(self[: self.shape[0]], dtype=dtype)
+
     def _there(self, positions: IntArray) -> IntArray:
         return np.asarray(positions + np.searchsorted(self._shift, positions, side="right"), dtype=np.int64)
 
@@ -140,23 +145,40 @@ class MappedRows:
         return block
 
 
+Stamp = tuple[int, ...]
+
+
+def stamp_of(descriptor: int) -> Stamp:
+    """What changes when the content of an open file does: its identity, size and time of modification."""
+    state = os.fstat(descriptor)
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def changed_meanwhile(path: Path) -> InputError:
+    """What was read before belongs to another content: nothing computed from both would be true of either."""
+    return InputError("changed while it was being read", where=str(path), mend="let it be written, then run again")
+
+
 class FileRows:
     """A C-ordered matrix in an open file, read in blocks: the process holds no more of it than it looks at.
 
     A memory map would do the same until the file is cut short under it, which kills the process; a read says so.
 
     Args:
-        path: where it is, for messages and for reading.
+        path: where it is, for messages.
+        descriptor: the file, open for reading; a duplicate of it is kept.
         offset: bytes before the first entry.
         shape: (records, features).
         dtype: type of an entry.
+        stamp: what :func:`stamp_of` said when the file was first looked at.
     """
 
-    def __init__(self, path: Path, offset: int, shape: tuple[int, int], dtype: "np.dtype[Any]") -> None:
-        self.path, self._offset, self.shape, self.dtype = path, offset, shape, dtype
-        self._file = os.open(path, os.O_RDONLY)
+    def __init__(
+        self, path: Path, descriptor: int, offset: int, shape: tuple[int, int], dtype: "np.dtype[Any]", stamp: Stamp
+    ) -> None:
+        self.path, self._offset, self.shape, self.dtype, self._stamp = path, offset, shape, dtype, stamp
+        self._file = os.dup(descriptor)
         weakref.finalize(self, os.close, self._file)
-        self._stamp = self._read_stamp()
 
     @property
     def ndim(self) -> int:
@@ -165,10 +187,6 @@ class FileRows:
 
     def __len__(self) -> int:
         return self.shape[0]
-
-    def _read_stamp(self) -> tuple[int, ...]:
-        state = os.fstat(self._file)
-        return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
     def _read(self, start: int, stop: int) -> AnyArray:
         row = self.shape[1] * self.dtype.itemsize
@@ -182,11 +200,8 @@ class FileRows:
             if got == 0:
                 break
             done += got
-        # what was read before belongs to another content: nothing computed from both would be true of either
-        if done < len(view) or self._read_stamp() != self._stamp:
-            raise InputError(
-                "changed while it was being read", where=str(self.path), mend="let it be written, then run again"
-            )
+        if done < len(view) or stamp_of(self._file) != self._stamp:
+            raise changed_meanwhile(self.path)
         return block
 
     def __getitem__(self, rows: Any) -> AnyArray:

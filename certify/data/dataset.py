@@ -3,13 +3,16 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from certify.core.arrays import AnyArray, IntArray
 from certify.core.errors import InputError
+from certify.core.rows import Rows, Without, blocks, is_sparse, stored_entries
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +20,7 @@ class Dataset:
     """Records: features, targets, ids and, optionally, sample weights.
 
     Attributes:
-        X: features, (n, d).
+        X: features, (n, d): an array, a sparse CSR array, or a matrix in a file (:mod:`certify.core.rows`).
         y: targets, (n,).
         ids: one id a record, unique; whole numbers or strings, (n,).
         sample_weight: (n,) or None.
@@ -28,7 +31,7 @@ class Dataset:
         InputError: shapes that do not fit, or ids that are not unique.
     """
 
-    X: AnyArray
+    X: Rows
     y: AnyArray
     ids: AnyArray
     sample_weight: AnyArray | None = None
@@ -36,33 +39,33 @@ class Dataset:
     numbered: bool = False
 
     def __post_init__(self) -> None:
-        if self.X.ndim != 2:
+        if len(self.X.shape) != 2:
             raise InputError(
                 f"X has shape {self.X.shape}, not (records, features)",
                 where=self.where,
                 mend="save X as a matrix",
             )
-        for name, array in (("X", self.X), ("y", self.y)):
-            if array.dtype.kind not in "fiub":
+        for name, kind in (("X", self.X.dtype), ("y", self.y.dtype)):
+            if kind.kind not in "fiub":
                 raise InputError(
-                    f"{name} has type {array.dtype}, not real numbers",
+                    f"{name} has type {kind}, not real numbers",
                     where=self.where,
                     mend="encode it as numbers before training",
                 )
         for name, column in (("y", self.y), ("ids", self.ids), ("sample_weight", self.sample_weight)):
-            if column is not None and column.shape != (len(self.X),):
+            if column is not None and column.shape != (len(self),):
                 raise InputError(
-                    f"{name} has shape {column.shape}, X has {len(self.X)} rows",
+                    f"{name} has shape {column.shape}, X has {len(self)} rows",
                     where=self.where,
                     mend=f"save {name} with one entry a row of X",
                 )
         if 0 in self.X.shape:
-            what = "records" if len(self.X) == 0 else "features"
+            what = "records" if len(self) == 0 else "features"
             raise InputError(f"holds no {what}", where=self.where, mend="check how the file was made")
         _check_ids(self.ids, self.where)
 
     def __len__(self) -> int:
-        return len(self.X)
+        return int(self.X.shape[0])
 
     def take(self, positions: IntArray) -> "Dataset":
         """The records at these positions, in this order."""
@@ -70,38 +73,105 @@ class Dataset:
         return Dataset(self.X[positions], self.y[positions], self.ids[positions], weight, self.where, self.numbered)
 
     def without(self, positions: IntArray) -> "Dataset":
-        """All other records, in their order."""
+        """All other records, in their order; the features are not copied."""
         kept = np.ones(len(self), dtype=bool)
         kept[positions] = False
-        return self.take(np.flatnonzero(kept))
+        weight = None if self.sample_weight is None else self.sample_weight[kept]
+        features = Without(self.X, np.flatnonzero(~kept))
+        return Dataset(features, self.y[kept], self.ids[kept], weight, self.where, self.numbered)
 
     def positions(self, ids: Iterable[object]) -> IntArray:
         """Positions of these ids, -1 where an id is not in the data."""
-        known = {identifier: position for position, identifier in enumerate(self.ids.tolist())}
-        return np.array([known.get(identifier, -1) for identifier in ids], dtype=np.int64)
+        wanted = list(ids)
+        asked = set(wanted)
+        known: dict[object, int] = {}
+        for start in range(0, len(self), _BLOCK):  # never all ids as Python objects at once
+            block = self.ids[start : start + _BLOCK].tolist()
+            known |= {identifier: start + place for place, identifier in enumerate(block) if identifier in asked}
+        return np.array([known.get(identifier, -1) for identifier in wanted], dtype=np.int64)
 
     def digest(self) -> str:
         """SHA-256 of shapes, ids and contents in a canonical form (little-endian float64)."""
         state = hashlib.sha256(f"certify-dataset-1 {self.X.shape}".encode())
-        for start in range(0, len(self), 65536):
-            state.update(np.ascontiguousarray(self.X[start : start + 65536], dtype="<f8").tobytes())
+        # where blocks end must not show: of a sparse matrix, lengths, columns and entries are three streams
+        lengths, columns = hashlib.sha256(b"csr"), hashlib.sha256()
+        for rows in blocks(self.X):
+            for stream, part in zip((state, columns, lengths), _canonical(self.X[rows]), strict=False):
+                stream.update(part)
+        if stored_entries(self.X) is not None:
+            state.update(lengths.digest() + columns.digest())
         state.update(np.ascontiguousarray(self.y, dtype="<f8").tobytes())
         weight = np.ones(len(self)) if self.sample_weight is None else self.sample_weight
         state.update(np.ascontiguousarray(weight, dtype="<f8").tobytes())
-        state.update(json.dumps(self.ids.tolist()).encode())  # JSON keeps 1 and "1", "a\nb" and "a", "b" apart
+        for start in range(0, len(self), _BLOCK):
+            # JSON keeps 1 and "1", "a\nb" and "a", "b" apart
+            text = json.dumps(self.ids[start : start + _BLOCK].tolist())[1:-1]
+            state.update((("[" if start == 0 else ", ") + text).encode())
+        state.update(b"]")
         return state.hexdigest()
 
     def copies_of(self, other: "Dataset") -> int:
         """Number of records here that equal some record of ``other`` in every feature and in the target."""
-        wanted = set(_row_bytes(other))
-        return sum(row in wanted for row in _row_bytes(self)) if wanted else 0
+        wanted = {row for _, rows, _ in _records(other) for row in rows()}
+        if not wanted:
+            return 0
+        keys = np.unique(np.concatenate([keys for keys, _, _ in _records(other)]))
+        found = 0
+        for block_keys, _, chosen in _records(self):
+            likely = np.flatnonzero(np.isin(block_keys, keys))  # equal records have equal keys; few others do
+            found += sum(row in wanted for row in chosen(likely))
+        return found
 
 
-def _row_bytes(data: Dataset) -> Iterable[bytes]:
-    for start in range(0, len(data), 65536):
-        rows = slice(start, start + 65536)
-        block = np.column_stack([data.X[rows], data.y[rows]]).astype(np.float64) + 0.0  # + 0.0 turns -0 into 0
-        yield from (row.tobytes() for row in block)
+_BLOCK = 65536
+
+
+def _canonical(rows: Any) -> Iterator[bytes]:
+    """Bytes of some rows: all entries; or those a sparse matrix stores, their columns, and how many each row has."""
+    if is_sparse(rows):
+        yield rows.data.astype("<f8").tobytes()
+        yield rows.indices.astype("<i8").tobytes()
+        yield np.diff(rows.indptr).astype("<i8").tobytes()
+    else:
+        yield np.ascontiguousarray(rows, dtype="<f8").tobytes()
+
+
+_Record = tuple[IntArray, Callable[[], Iterator[bytes]], Callable[[IntArray], Iterator[bytes]]]
+
+
+def _records(data: Dataset) -> Iterator[_Record]:
+    """Block by block: one key a record, the bytes of all records, and the bytes of chosen ones."""
+    for rows in blocks(data.X):
+        features, y = data.X[rows], data.y[rows]
+
+        def chosen(places: IntArray, features: Any = features, y: AnyArray = y) -> Iterator[bytes]:
+            for place in places.tolist():
+                yield _record_bytes(features[place : place + 1], y[place])
+
+        yield _keys(features, y), partial(chosen, np.arange(len(y))), chosen
+
+
+def _record_bytes(row: Any, target: Any) -> bytes:
+    """A record's entries that are not zero, and its target; -0 counts as 0."""
+    values = row.toarray()[0] if is_sparse(row) else row[0]
+    numbers = np.append(np.asarray(values, dtype=np.float64), float(target)) + 0.0
+    places = np.flatnonzero(numbers)
+    return places.tobytes() + numbers[places].tobytes()
+
+
+def _keys(features: Any, y: AnyArray) -> IntArray:
+    """A 64-bit key of each record, the same for equal records whatever block or form they stand in."""
+    width = features.shape[1]
+    mixers = np.random.default_rng(0).integers(0, 2**63, width + 1, dtype=np.uint64) | np.uint64(1)
+    if is_sparse(features):
+        bits = (features.data.astype(np.float64) + 0.0).view(np.uint64) * mixers[features.indices]
+        running = np.concatenate([np.zeros(1, np.uint64), np.cumsum(bits, dtype=np.uint64)])
+        keys = running[features.indptr[1:]] - running[features.indptr[:-1]]
+    else:
+        bits = (np.asarray(features, dtype=np.float64) + 0.0).view(np.uint64)
+        keys = np.sum(bits * mixers[:-1], axis=1, dtype=np.uint64)  # the bits of 0 are 0: nothing is added
+    keys = keys + (np.asarray(y, dtype=np.float64) + 0.0).view(np.uint64) * mixers[-1]
+    return np.asarray(keys.view(np.int64))
 
 
 def _check_ids(ids: AnyArray, where: str) -> None:

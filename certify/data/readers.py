@@ -1,18 +1,20 @@
-"""Readers of datasets: .npz, .csv and, with the extra ``parquet``, .parquet."""
+"""Readers of datasets: .npz (dense, or sparse as CSR), .csv and, with the extra ``parquet``, .parquet."""
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from certify.core.arrayfiles import read_arrays
+from certify.core.arrayfiles import read_rows
 from certify.core.arrays import AnyArray
 from certify.core.errors import ConfigurationError, InputError
 from certify.core.files import FileRecord, decode, read_bytes, read_text
 from certify.core.names import did_you_mean
+from certify.core.rows import Rows
 from certify.data.dataset import WHOLE_NUMBER, Dataset, parse_ids
 
 
@@ -53,9 +55,13 @@ def read_dataset(path: Path, columns: Columns | None = None) -> tuple[Dataset, F
     return _from_table(path, table, columns), record
 
 
+_SPARSE = ("X_data", "X_indices", "X_indptr", "X_shape")
+
+
 def _from_npz(path: Path) -> tuple[Dataset, FileRecord]:
-    arrays, record = read_arrays(path)
-    for name in ("X", "y"):
+    arrays, record = read_rows(path, ("X",))
+    sparse = all(name in arrays for name in _SPARSE) and "X" not in arrays
+    for name in ("y",) if sparse else ("X", "y"):
         if name not in arrays:
             raise InputError(
                 f"has no array {name!r} (it has: {', '.join(sorted(arrays)) or 'none'})",
@@ -63,15 +69,41 @@ def _from_npz(path: Path) -> tuple[Dataset, FileRecord]:
                 mend="save it with numpy.savez(path, X=..., y=..., ids=...)",
             )
     for name in ("X", "y", "ids", "sample_weight"):
-        if name in arrays and arrays[name].ndim == 0:
+        if name in arrays and not arrays[name].shape:
             raise InputError(
                 f"{name} is a single value, not an array",
                 where=str(path),
                 mend="save it with one entry a record",
             )
-    ids = arrays.get("ids", np.arange(len(arrays["X"])))
-    weight = arrays.get("sample_weight")
-    return Dataset(arrays["X"], arrays["y"], ids, weight, str(path), numbered="ids" not in arrays), record
+    X = _sparse_features(path, arrays) if sparse else arrays["X"]
+    plain = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+    ids = plain.get("ids", np.arange(X.shape[0]))
+    weight = plain.get("sample_weight")
+    return Dataset(X, plain["y"], ids, weight, str(path), numbered="ids" not in arrays), record
+
+
+def _sparse_features(path: Path, arrays: Mapping[str, Any]) -> Rows:
+    """The parts of a CSR array, put together and looked through."""
+    from scipy.sparse import csr_array
+
+    data, indices, indptr, shape = (arrays[name] for name in _SPARSE)
+    try:
+        matrix = csr_array((data, indices, indptr), shape=tuple(np.asarray(shape).tolist()))
+        matrix.check_format(full_check=True)
+    except (ValueError, TypeError, IndexError):
+        raise InputError(
+            f"{', '.join(_SPARSE)} do not make up a CSR matrix",
+            where=str(path),
+            mend="save X.data, X.indices, X.indptr and X.shape of a scipy.sparse.csr_array X",
+        ) from None
+    if not matrix.has_canonical_format:
+        raise InputError(
+            "X lists an entry twice, or columns out of order",
+            where=str(path),
+            mend="call its sum_duplicates() before training and saving",
+        )
+    rows: Rows = matrix
+    return rows
 
 
 def _csv_table(path: Path, content: bytes) -> dict[str, AnyArray]:

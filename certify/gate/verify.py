@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from certify.core.arrayfiles import record_of
 from certify.core.errors import CertifyError, InputError
-from certify.core.files import read_bytes
+from certify.core.files import open_input, read_bytes
 from certify.core.verdict import Verdict, worst
 from certify.gate.check import check_inputs
 from certify.gate.inputs import load_inputs
@@ -103,7 +104,9 @@ def _file(certificate: Path, label: str, file: FileDigest) -> Finding:
     path = _found(certificate, file.path)
     if path is None:
         return Finding(label, Verdict.REFUSED, f"{file.path} is not here")
-    if sha256(read_bytes(path)[0]) != file.sha256:
+    with open_input(path) as opened:
+        digest = record_of(path, opened).sha256
+    if digest != file.sha256:
         return Finding(label, Verdict.FAIL, f"{path} was changed: its digest is not the certificate's")
     return Finding(label, Verdict.PASS, f"{path}: digest agrees")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from certify.core.errors import InputError
-from certify.core.rows import FileRows, MappedRows, Without, blocks
+from certify.core.rows import FileRows, MappedRows, Without, blocks, stamp_of
 
 
 @given(st.integers(1, 30), st.data())
@@ -41,6 +41,12 @@ def test_blocks_cover_every_row_once() -> None:
         assert rows == list(range(matrix.shape[0]))
 
 
+def in_file(path: Path, matrix: np.ndarray) -> FileRows:
+    with path.open("rb") as file:
+        offset = path.stat().st_size - matrix.nbytes
+        return FileRows(path, file.fileno(), offset, (700, 11), matrix.dtype, stamp_of(file.fileno()))
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[Path, np.ndarray]:
     matrix = np.random.default_rng(0).normal(size=(700, 11))
@@ -54,7 +60,7 @@ def saved(tmp_path: Path) -> tuple[Path, np.ndarray]:
 )
 def test_a_file_is_read_where_it_is_looked_at(saved: tuple[Path, np.ndarray], rows: object) -> None:
     path, matrix = saved
-    lazy = FileRows(path, path.stat().st_size - matrix.nbytes, (700, 11), matrix.dtype)
+    lazy = in_file(path, matrix)
     np.testing.assert_array_equal(lazy[rows], matrix[rows])  # type: ignore[index]
     mapped = MappedRows(np.load(path, mmap_mode="r"))
     np.testing.assert_array_equal(mapped[rows], matrix[rows])  # type: ignore[index]
@@ -62,7 +68,7 @@ def test_a_file_is_read_where_it_is_looked_at(saved: tuple[Path, np.ndarray], ro
 
 def test_a_file_that_changes_under_the_reader_is_refused(saved: tuple[Path, np.ndarray]) -> None:
     path, matrix = saved
-    lazy = FileRows(path, path.stat().st_size - matrix.nbytes, (700, 11), matrix.dtype)
+    lazy = in_file(path, matrix)
     lazy[0:5]
     os.truncate(path, path.stat().st_size - 8)
     with pytest.raises(InputError, match="changed while it was being read"):
@@ -73,7 +79,7 @@ def test_a_file_that_changes_under_the_reader_is_refused(saved: tuple[Path, np.n
 
 def test_an_edit_in_place_is_refused(saved: tuple[Path, np.ndarray]) -> None:
     path, matrix = saved
-    lazy = FileRows(path, path.stat().st_size - matrix.nbytes, (700, 11), matrix.dtype)
+    lazy = in_file(path, matrix)
     with path.open("r+b") as file:
         file.seek(-8, os.SEEK_END)
         file.write(b"12345678")

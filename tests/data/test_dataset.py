@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import sparse
 
 from certify.core.errors import InputError
 from certify.data.dataset import Dataset, parse_ids
@@ -114,16 +115,15 @@ def test_take_and_without_split_the_records(order, count):
     taken, rest = data.take(chosen), data.without(chosen)
     assert sorted([*taken.ids, *rest.ids]) == sorted(ids)
     for part in (taken, rest):
-        assert part.X[:, 0].tolist() == part.y.tolist() == part.sample_weight.tolist()
+        assert np.asarray(part.X)[:, 0].tolist() == part.y.tolist() == part.sample_weight.tolist()
         assert [f"id-{int(value)}" for value in part.y] == part.ids.tolist()
         assert np.all(np.diff(data.positions(part.ids)) > 0)
 
 
-def test_without_leaves_the_records_as_they_were():
-    data = small()
-    rest = data.without(np.array([0]))
-    rest.X[:] = 0
-    assert not np.any(data.X == 0)
+def test_the_features_left_cannot_be_written_through():
+    rest = small().without(np.array([0]))
+    with pytest.raises(TypeError):
+        rest.X[:] = 0
 
 
 def _plain(X, y):
@@ -190,3 +190,61 @@ def test_only_the_canonical_spelling_of_a_whole_number_names_a_record(text):
     else:
         with pytest.raises(InputError):
             parse_ids([text], data, "forget")
+
+
+def _forms(X):
+    return [X, sparse.csr_array(X), X.astype(np.float32), np.asfortranarray(X)]
+
+
+def test_copies_are_found_in_every_form_and_block(monkeypatch):
+    monkeypatch.setattr("certify.core.rows.BLOCK_BYTES", 1)
+    generator = np.random.default_rng(0)
+    X = generator.integers(-2, 3, size=(300, 2)).astype(float)
+    y = generator.integers(0, 2, 300).astype(float)
+    gone, kept = np.arange(7), np.arange(7, 300)
+    wanted = {(*row, target) for row, target in zip(X[gone].tolist(), y[gone].tolist(), strict=True)}
+    expected = sum((*row, target) in wanted for row, target in zip(X[kept].tolist(), y[kept].tolist(), strict=True))
+    assert 0 < expected < 293
+    for form in _forms(X):
+        data = Dataset(form, y, np.arange(300))
+        assert data.without(gone).copies_of(data.take(gone)) == expected
+
+
+def test_records_of_equal_keys_are_compared_in_full(monkeypatch):
+    monkeypatch.setattr("certify.data.dataset._keys", lambda _, y: np.zeros(len(y), np.int64))
+    data = small()
+    assert data.without(np.array([0])).copies_of(data.take(np.array([0]))) == 0
+    assert data.copies_of(data.take(np.array([0]))) == 1
+
+
+def test_a_sparse_dataset_has_a_digest_of_its_own_content():
+    X = np.array([[0.0, 1.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    parts = {"y": np.arange(3.0), "ids": np.arange(3)}
+    digest = Dataset(sparse.csr_array(X), **parts).digest()
+    assert digest == Dataset(sparse.csr_array(X), **parts).digest()
+    for place in ((0, 0), (0, 1), (2, 2)):
+        other = X.copy()
+        other[place] += 1
+        assert Dataset(sparse.csr_array(other), **parts).digest() != digest
+    assert Dataset(sparse.csr_array(X[[1, 0, 2]]), **parts).digest() != digest
+
+
+def test_the_digest_does_not_depend_on_blocks_or_on_what_was_left_out(monkeypatch):
+    generator = np.random.default_rng(1)
+    X, y = generator.normal(size=(500, 3)), generator.normal(size=500)
+    gone = np.array([0, 3, 250, 499])
+    for form in (X, sparse.csr_array(X)):
+        whole = Dataset(form, y, np.arange(500))
+        lazy, eager = whole.without(gone), whole.take(np.delete(np.arange(500), gone))
+        first = lazy.digest()
+        assert first == eager.digest()
+        monkeypatch.setattr("certify.core.rows.BLOCK_BYTES", 1)
+        monkeypatch.setattr("certify.data.dataset._BLOCK", 7)
+        assert lazy.digest() == first
+        monkeypatch.undo()
+
+
+def test_positions_are_found_in_every_block(monkeypatch):
+    monkeypatch.setattr("certify.data.dataset._BLOCK", 4)
+    data = small()
+    assert data.positions(["fay", "nobody", "ann", "eve"]).tolist() == [5, -1, 0, 4]

@@ -3,13 +3,16 @@
 import csv
 import hashlib
 import io
+import os
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from certify.core.errors import InputError
+from certify.core.rows import FileRows
 from certify.data.readers import Columns, _ids, read_dataset, read_forget_set
 
 COLUMNS = Columns("outcome", None, "who", "weight")
@@ -152,3 +155,96 @@ def test_a_padded_number_is_nobody_where_ids_are_numbers(tmp_path):
     (tmp_path / "forget.txt").write_text("007\n")
     with pytest.raises(InputError, match="1 of 1 ids are not in"):
         read_forget_set(tmp_path / "forget.txt", data)
+
+
+def _csr_parts(X):
+    return {"X_data": X.data, "X_indices": X.indices, "X_indptr": X.indptr, "X_shape": X.shape}
+
+
+def test_sparse_features_are_read(tmp_path):
+    X = sparse.random_array((9, 5), density=0.4, format="csr", rng=np.random.default_rng(0))
+    path = tmp_path / "train.npz"
+    np.savez_compressed(path, y=np.arange(9.0), ids=np.arange(9) + 100, **_csr_parts(X))
+    data, _ = read_dataset(path)
+    assert sparse.issparse(data.X)
+    np.testing.assert_array_equal(data.X.toarray(), X.toarray())
+    assert data.ids.tolist() == list(range(100, 109))
+
+
+_BROKEN_CSR = {
+    "a column beyond the shape": {"X_indices": np.array([0, 7, 1])},
+    "indptr too short": {"X_indptr": np.array([0, 2])},
+    "indptr that falls": {"X_indptr": np.array([0, 3, 2])},
+    "a shape of one number": {"X_shape": np.array([2])},
+    "a shape of text": {"X_shape": np.array(["2", "2"])},
+    "data too short": {"X_data": np.ones(1)},
+    "an entry twice": {"X_indices": np.array([0, 0, 1])},
+}
+
+
+@pytest.mark.parametrize("change", _BROKEN_CSR.values(), ids=_BROKEN_CSR)
+def test_parts_that_are_no_matrix_are_refused(tmp_path, change):
+    path = tmp_path / "train.npz"
+    X = sparse.csr_array(np.array([[1.0, 2.0], [0.0, 3.0]]))
+    np.savez(path, y=np.zeros(2), **(_csr_parts(X) | change))
+    with pytest.raises(InputError) as caught:
+        read_dataset(path)
+    assert "CSR matrix" in str(caught.value) or "entry twice" in str(caught.value)
+
+
+@pytest.fixture
+def left_in_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("certify.core.arrayfiles.LAZY_BYTES", 1)
+    generator = np.random.default_rng(3)
+    X, y = generator.normal(size=(300, 4)), generator.normal(size=300)
+    path = tmp_path / "train.npz"
+    np.savez(path, y=y, X=X)
+    return path, X
+
+
+def test_a_large_matrix_stays_in_its_file(left_in_its_file):
+    path, X = left_in_its_file
+    data, record = read_dataset(path)
+    assert isinstance(data.X, FileRows)
+    np.testing.assert_array_equal(data.X[0:300], X)
+    np.testing.assert_array_equal(data.X[17:40], X[17:40])
+    assert record.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    np.savez_compressed(path.with_name("small.npz"), y=data.y, X=X)
+    eager, _ = read_dataset(path.with_name("small.npz"))
+    assert not isinstance(eager.X, FileRows)
+    assert eager.digest() == data.digest()
+    assert eager.without(np.array([3])).digest() == data.without(np.array([3])).digest()
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float16, np.float32, ">f8"])
+def test_a_large_matrix_of_any_type_is_read_right(left_in_its_file, kind):
+    path, X = left_in_its_file
+    np.savez(path, y=np.zeros(300), X=(100 * X).astype(kind))
+    data, _ = read_dataset(path)
+    np.testing.assert_array_equal(np.asarray(data.X[0:300], float), (100 * X).astype(kind).astype(float))
+
+
+def test_a_large_matrix_that_is_damaged_is_refused(left_in_its_file):
+    path, _ = left_in_its_file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read_dataset(path)
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(left_in_its_file, monkeypatch):
+    path, _ = left_in_its_file
+    from certify.core import arrayfiles
+
+    load = arrayfiles._load
+
+    def slow(*args):
+        arrays = load(*args)
+        path.touch()
+        os.utime(path, ns=(5, 5))
+        return arrays
+
+    monkeypatch.setattr(arrayfiles, "_load", slow)
+    with pytest.raises(InputError, match="changed while it was being read"):
+        read_dataset(path)
