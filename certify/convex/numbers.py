@@ -37,6 +37,8 @@ def as_matrix(X: Any) -> Rows:
         matrix: Rows = X
     elif is_sparse(X):
         matrix = _as_csr(X)
+    elif isinstance(X, np.ndarray) and X.dtype in (np.float64, np.float32) and X.ndim == 2 and MappedRows.fits(X):
+        matrix = MappedRows(X)
     else:
         matrix = as_numbers(X, "X")
     if len(matrix.shape) != 2 or 0 in matrix.shape:
@@ -46,9 +48,7 @@ def as_matrix(X: Any) -> Rows:
             mend="give a matrix with at least one row and column",
         )
     if isinstance(matrix, np.ndarray):
-        if matrix.dtype not in (np.float64, np.float32):
-            return exactly_float64(matrix, "X")
-        return MappedRows(matrix) if MappedRows.fits(matrix) else matrix
+        return matrix if matrix.dtype in (np.float64, np.float32) else exactly_float64(matrix, "X")
     return matrix
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from certify.convex import problem as problem_module
 from certify.convex.parameters import as_parameters
 from certify.convex.problem import Problem, bind
 from certify.core.errors import ConfigurationError, InputError
+from certify.core.rows import MappedRows
 
 LOSSES = ["logistic", "squared", "poisson", "softmax"]
 
@@ -291,3 +293,15 @@ def test_the_number_of_cores_does_not_change_a_bit(monkeypatch: pytest.MonkeyPat
     for other in found[1:]:
         for one, two in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(one, two)
+
+
+def test_a_memory_map_gives_its_pages_back(tmp_path: Path) -> None:
+    problem, w = make("logistic")
+    np.save(tmp_path / "X.npy", problem.X)
+    mapped = bind(problem.objective, np.load(tmp_path / "X.npy", mmap_mode="r"), problem.targets, 1, problem.weights)
+    assert isinstance(mapped.X, MappedRows)
+    np.testing.assert_array_equal(mapped.gradient(w), problem.gradient(w))
+    for unmapped in (np.load(tmp_path / "X.npy", mmap_mode="r")[1:], np.load(tmp_path / "X.npy", mmap_mode="c")):
+        rows = len(unmapped)
+        other = bind(problem.objective, unmapped, problem.targets[-rows:], 1, problem.weights[-rows:])
+        assert not isinstance(other.X, MappedRows)
