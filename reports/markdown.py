@@ -11,6 +11,7 @@ from certify.reports.wording import (
     clean,
     guarantee_sentence,
     model_line,
+    noise_words,
     plural,
     release_sentence,
     remedies,
@@ -76,6 +77,6 @@ def _digests(document: Document) -> str:
     files: list[FileDigest | None] = [document.subject.model, document.subject.original, request.data, request.forget]
     lines = [f"- {escape(file.path)}: {_code(file.sha256)}" for file in [*files, document.reproduction.spec] if file]
     policy = document.policy
-    limits = f"Policy: epsilon {format_plain(policy.epsilon)}, delta {format_plain(policy.delta)}, noise standard deviation {format_plain(policy.noise_std)}."
+    limits = f"Policy: epsilon {format_plain(policy.epsilon)}, delta {format_plain(policy.delta)}, {noise_words(policy.noise_std, policy.noise_shape)}."
     made = f"certify {escape(document.tool.version)}, schema {escape(document.schema_version)}, {escape(document.created)}."
     return "<details><summary>Digests (SHA-256)</summary>\n\n" + "\n".join(lines) + f"\n\n{limits} {made}\n\n</details>"

@@ -82,10 +82,12 @@ class PolicySummary(_Part):
     epsilon: float
     delta: float
     noise_std: float
+    noise_shape: Literal["isotropic", "curvature"] = "isotropic"
+    """Covariance noise_std^2 I, or noise_std^2 M^-1 with M the Hessian at w = 0 on the retained records."""
     tolerance: float | None = None
     max_total_mu: float | None = None
     distance_limit: float | None = None
-    """Largest certified distance that the policy lets pass, rounded down."""
+    """Largest certified Euclidean distance that the policy lets pass, rounded down."""
 
 
 class CheckEntry(_Part):
@@ -102,7 +104,7 @@ class CheckEntry(_Part):
 
 
 class Guarantee(_Part):
-    """What is guaranteed about the release: weights plus fresh N(0, noise_std^2 I)."""
+    """What is guaranteed about the release: weights plus fresh noise of the policy's std and shape."""
 
     kind: Literal["exact", "certified", "empirical", "none"]
     reason: str
@@ -131,6 +133,22 @@ class Bounds(_Part):
     modulus: float
     """Lower bound on the smallest eigenvalue of the Hessian at w."""
     max_row_norm: float
+
+
+class ShapedNoise(_Part):
+    """Upper bounds on the distance in the norm of anisotropic noise, ||w - w*||_M: without unit, a multiple of noise_std."""
+
+    distance: float
+    """The smallest of the three."""
+    limit: float
+    """Largest one that the policy lets pass, rounding included, rounded down."""
+    plain: float
+    self_concordant: float
+    refined: float
+    rounding: float
+    """Proven bound on the rounding error of the coordinates in which the noise is drawn; added to the distance."""
+    ratio: float
+    """kappa, proven: the Hessian at w is at least kappa M."""
 
 
 class Assumption(_Part):
@@ -222,6 +240,7 @@ class Release(_Part):
     number: int
     file: FileDigest
     noise_std: float
+    noise_shape: Literal["isotropic", "curvature"] = "isotropic"
     grid_bits: int
     charged_mu: float
     total_mu: float
@@ -264,6 +283,7 @@ class Document(_Part):
     evidence: Evidence | None = None
     release: Release | None = None
     predictions: Predictions | None = None
+    shaped_noise: ShapedNoise | None = None
 
     def to_json(self) -> str:
         """The document as JSON text, two spaces deep, ending in a newline."""

@@ -94,13 +94,26 @@ def tally(document: Document) -> str:
     return f"{', '.join(f'{count} {words}' for count, words in counts) or 'refused'} of {plural(total, 'check')}"
 
 
+def noise_words(noise_std: float, noise_shape: str) -> str:
+    """The law of the noise in words.
+
+    >>> noise_words(0.01, "isotropic")
+    'noise of standard deviation 0.01'
+    >>> noise_words(0.5, "curvature")
+    'noise of covariance s^2 M^-1 (s = 0.5, M the curvature at w = 0 on the retained records)'
+    """
+    if noise_shape == "isotropic":
+        return f"noise of standard deviation {format_plain(noise_std)}"
+    return f"noise of covariance s^2 M^-1 (s = {format_plain(noise_std)}, M the curvature at w = 0 on the retained records)"
+
+
 def release_sentence(document: Document) -> str:
     """What was released and what it cost; empty when nothing was."""
     part = document.release
     if part is None:
         return ""
     return (
-        f"Released as {clean(part.file.path)}, with noise of standard deviation {format_plain(part.noise_std)}: release "
+        f"Released as {clean(part.file.path)}, with {noise_words(part.noise_std, part.noise_shape)}: release "
         f"{part.number}, charged mu {format_upper(part.charged_mu)}, total mu {format_upper(part.total_mu)} "
         f"(ledger entry {part.ledger_sequence})."
     )
@@ -117,8 +130,9 @@ def guarantee_sentence(document: Document) -> str:
     if not claims_guarantee(document) or given.epsilon is None or given.mu is None:
         reason = given.reason if given.kind == "none" else document.verdict.meaning
         return f"No guarantee: {clean(reason)}."
+    place = "every weight" if document.policy.noise_shape == "isotropic" else "the weights"
     return (
-        f"Once fresh Gaussian noise of standard deviation {format_plain(document.policy.noise_std)} is added to every weight, "
+        f"Once fresh Gaussian {noise_words(document.policy.noise_std, document.policy.noise_shape)} is added to {place}, "
         f"nobody can tell the release from a model retrained without the {records} (plus the same noise) better than "
         f"epsilon = {format_upper(given.epsilon)} at delta = {format_plain(document.policy.delta)} allows "
         f"(mu-GDP with mu = {format_upper(given.mu)})."

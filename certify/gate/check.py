@@ -78,8 +78,9 @@ def check_inputs(inputs: Inputs, standing: Standing | None = None) -> CheckResul
 
 
 def _measure(inputs: Inputs) -> tuple[Measurement | None, str | None]:
+    shape = inputs.noise_shape  # where there can be none, that is an error of its own
     try:
-        return measure(inputs.problem, inputs.model.parameters, inputs.loaded.spec.policy), None
+        return measure(inputs.problem, inputs.model.parameters, inputs.loaded.spec.policy, shape), None
     except AssumptionViolatedError as error:
         return None, error.what
 
@@ -112,10 +113,11 @@ def _entries(
 
 def _over_releases(inputs: Inputs, standing: Standing | None) -> tuple[CheckEntry, ...]:
     """What only the ledger can tell: the total, and whether a forgotten record is back."""
-    cap = inputs.loaded.spec.policy.max_total_mu
+    policy = inputs.loaded.spec.policy
+    cap = policy.max_total_mu
     if inputs.dataset.numbered and (cap is not None or ledger_exists(inputs)):
         return (checks.unrecognisable_check(cap),)
     entries = [] if standing is None else [checks.tombstone_check(standing)]
     if cap is not None:
-        entries.append(checks.ledger_check(cap, standing or first_standing(inputs)))
+        entries.append(checks.ledger_check(cap, standing or first_standing(inputs), policy.noise_shape))
     return tuple(entries)

@@ -104,9 +104,12 @@ def unmeasured_check(check: str, title: str, policy: PolicySpec) -> CheckEntry:
     )
 
 
-def ledger_check(cap: float, standing: Standing) -> CheckEntry:
+def ledger_check(cap: float, standing: Standing, noise_shape: str) -> CheckEntry:
     """The total over all releases, this one included, is within the cap."""
     ok = standing.total_mu <= cap
+    cheaper = (
+        "lower policy.tolerance or raise policy.noise_std" if noise_shape == "isotropic" else "lower policy.epsilon"
+    )
     return CheckEntry(
         id="ledger",
         title="total over all releases",
@@ -117,7 +120,7 @@ def ledger_check(cap: float, standing: Standing) -> CheckEntry:
         quantity="total mu",
         remedy=None
         if ok
-        else "the budget is spent: lower policy.tolerance or raise policy.noise_std, so that this release costs less, or do not release",
+        else f"the budget is spent: {cheaper}, so that this release costs less, or do not release",
     )
 
 

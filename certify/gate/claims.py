@@ -7,13 +7,23 @@ from certify.convex.selftest import function_error
 from certify.core.rounding import format_lower, format_plain, format_upper
 from certify.core.verdict import Verdict
 from certify.gate.inputs import Inputs
-from certify.gate.measure import Measurement
+from certify.gate.measure import Measurement, shift_limit
 from certify.gate.spec import PolicySpec
 from certify.privacy import gaussian
-from certify.reports.schema import Assumption, Attacker, AttackLimit, Bounds, CurvePoint, Guarantee
+from certify.reports.schema import Assumption, Attacker, AttackLimit, Bounds, CurvePoint, Guarantee, ShapedNoise
 
 _CURVE_DELTAS = np.logspace(-12, -1, 45)
 _FALSE_POSITIVE_RATES = (0.001, 0.01, 0.1)
+
+_NOISE = {
+    "isotropic": "The release adds fresh Gaussian noise of the policy's noise_std to every weight, drawn once, after this check, from the operating system's entropy.",
+    "curvature": "The release adds fresh Gaussian noise of covariance noise_std^2 M^-1 to the weights, drawn once, after this check, from the operating system's entropy.",
+}
+
+_GROUNDS = {
+    "isotropic": "measured gradient on the retained records, proven distance to the retrained weights, exact Gaussian curve",
+    "curvature": "measured gradient on the retained records, proven distance to the retrained weights in the norm of the noise, exact Gaussian curve",
+}
 
 NOT_COVERED = (
     "The file under review itself, without the noise: the guarantee is about the weights after the policy's noise was added, once.",
@@ -32,7 +42,7 @@ def guarantee(verdict: Verdict, policy: PolicySpec, measured: Measurement | None
         return Guarantee(kind="none", reason=verdict.meaning)
     return Guarantee(
         kind="certified",
-        reason="measured gradient on the retained records, proven distance to the retrained weights, exact Gaussian curve",
+        reason=_GROUNDS[policy.noise_shape],
         epsilon=measured.epsilon,
         delta=policy.delta,
         mu=measured.mu,
@@ -54,6 +64,22 @@ def bounds_part(measured: Measurement) -> Bounds:
         radius=float(bound.radius),
         modulus=float(bound.modulus),
         max_row_norm=float(bound.max_row_norm),
+    )
+
+
+def shaped_part(measured: Measurement, policy: PolicySpec) -> ShapedNoise | None:
+    """The certificate in the norm of anisotropic noise, for the document."""
+    shaped = measured.shaped
+    if shaped is None:
+        return None
+    return ShapedNoise(
+        distance=float(shaped.distance),
+        limit=shift_limit(policy),
+        plain=float(shaped.plain),
+        self_concordant=float(shaped.self_concordant),
+        refined=float(shaped.refined),
+        rounding=float(shaped.rounding),
+        ratio=float(shaped.ratio),
     )
 
 
@@ -82,7 +108,7 @@ def assumptions(
         _convex(measured, refusal),
         *_concordant(inputs, measured),
     ]
-    return (*parts, *_arithmetic(measured), _copies(copies), *_declared(inputs, policy))
+    return (*parts, *_shaped(measured), *_arithmetic(measured), _copies(copies), *_declared(inputs, policy))
 
 
 def _records(inputs: Inputs) -> Assumption:
@@ -125,6 +151,24 @@ def _concordant(inputs: Inputs, measured: Measurement | None) -> tuple[Assumptio
         "The loss is generalised self-concordant: curvature at the weights bounds curvature up to the retrained ones."
     )
     return (Assumption(id="self-concordance", statement=statement, status="verified", evidence=evidence),)
+
+
+def _shaped(measured: Measurement | None) -> tuple[Assumption, ...]:
+    if measured is None or measured.shaped is None:
+        return ()
+    shape = Assumption(
+        id="noise-shape",
+        statement="The covariance of the noise depends on the retained records and the objective alone, which both worlds share.",
+        status="verified",
+        evidence="M is the Hessian at w = 0 on the retained records, the same to the last bit in any order of the records; neither the weights nor the forgotten records enter it",
+    )
+    ratio = Assumption(
+        id="noise-curvature",
+        statement="The curvature at these weights is at least a proven part of that of the noise.",
+        status="verified",
+        evidence=f"H >= {measured.shaped.ratio} M; distance in the norm of M at most {measured.shaped.distance}",
+    )
+    return shape, ratio
 
 
 def _arithmetic(measured: Measurement | None) -> tuple[Assumption, ...]:
@@ -181,7 +225,7 @@ def _declared(inputs: Inputs, policy: PolicySpec) -> tuple[Assumption, ...]:
         ),
         (
             "noise",
-            "The release adds fresh Gaussian noise of the policy's noise_std to every weight, drawn once, after this check, from the operating system's entropy.",
+            _NOISE[policy.noise_shape],
             "done by `certify release`, or by whoever releases the model",
         ),
     )

@@ -79,6 +79,7 @@ def build_document(
         next_steps=steps,
         evidence=read_evidence(inputs),
         predictions=_predictions(inputs, measured),
+        shaped_noise=None if measured is None else claims.shaped_part(measured, policy),
     )
 
 
@@ -158,7 +159,7 @@ def _comparison(inputs: Inputs, measured: Measurement | None, policy: PolicySpec
     original = inputs.original
     if original is None or measured is None:
         return None
-    before = try_measure(inputs.problem, original.parameters, policy)
+    before = try_measure(inputs.problem, original.parameters, policy, measured.shape)
     distance, mu, epsilon = (
         (math.inf,) * 3 if before is None else (float(before.bound.distance), before.mu, before.epsilon)
     )

@@ -1,7 +1,9 @@
 """Everything a check reads, read once and checked once."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
+from certify.convex.curvature import NoiseShape, curvature_shape
 from certify.convex.objective import Objective
 from certify.convex.parameters import as_parameters
 from certify.convex.problem import Problem, bind
@@ -46,6 +48,22 @@ class Inputs:
     original: Model | None
     test: Problem | None
     test_record: FileRecord | None
+
+    @cached_property
+    def noise_shape(self) -> NoiseShape | None:
+        """The shape of the policy's noise, from the retained records alone; None when it is isotropic.
+
+        Computed once: what is certified and what is drawn must be of the same matrix to the last bit.
+
+        Raises:
+            ConfigurationError, AssumptionViolatedError: this model cannot have noise of that shape.
+        """
+        if self.loaded.spec.policy.noise_shape == "isotropic":
+            return None
+        try:
+            return curvature_shape(self.problem)
+        except (ConfigurationError, AssumptionViolatedError) as error:
+            raise type(error)(error.what, where=f"{self.loaded.path}: {error.where}", mend=error.mend) from None
 
 
 def objective_of(loaded: LoadedSpec) -> Objective:

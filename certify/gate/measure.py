@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from certify.convex.certificate import DistanceBound, certify_parameters
+from certify.convex.curvature import NoiseShape, curvature_shape
 from certify.convex.problem import Problem
+from certify.convex.shaped import ShapedBound, bound_shaped
 from certify.convex.solve import line_search
 from certify.core.arrays import FloatArray
 from certify.core.errors import AssumptionViolatedError
@@ -19,13 +21,17 @@ class Measurement:
 
     Attributes:
         bound: the certificate.
-        mu: distance over noise_std, rounded up.
+        mu: distance in the noise's norm over noise_std, rounded up.
         epsilon: upper bound at the policy's delta, the noise being discrete.
+        shape: of the noise; None when it is isotropic.
+        shaped: the certificate in the norm of that shape.
     """
 
     bound: DistanceBound
     mu: float
     epsilon: float
+    shape: NoiseShape | None = None
+    shaped: ShapedBound | None = None
 
     def meets(self, policy: PolicySpec) -> bool:
         """Whether it is within every limit of the policy."""
@@ -34,36 +40,59 @@ class Measurement:
         )
 
 
-def measure(problem: Problem, parameters: FloatArray, policy: PolicySpec) -> Measurement:
+def measure(
+    problem: Problem, parameters: FloatArray, policy: PolicySpec, shape: NoiseShape | None = None
+) -> Measurement:
     """Certify parameters and convert under the policy.
+
+    Args:
+        problem: objective and retained records.
+        parameters: (K, p).
+        policy: the limits and the noise.
+        shape: of the policy's noise, when it was computed before and is not isotropic.
 
     Raises:
         AssumptionViolatedError: the theorem does not apply.
     """
-    bound = certify_parameters(problem, parameters)
-    distance = bound.distance + noise.grid_cost(policy.noise_std, problem.size).extra_shift
+    bound, shaped = certify_parameters(problem, parameters), None
+    if policy.noise_shape == "curvature":
+        shape = curvature_shape(problem) if shape is None else shape
+        shaped = bound_shaped(problem, parameters, bound, shape)
+    shift = bound.distance if shaped is None else shaped.shift
+    distance = shift + noise.grid_cost(policy.noise_std, problem.size).extra_shift
     mu = gaussian.ratio(float(distance), policy.noise_std)
-    return Measurement(bound, mu, noise.epsilon_on_grid(mu, policy.delta, problem.size))
+    return Measurement(bound, mu, noise.epsilon_on_grid(mu, policy.delta, problem.size), shape, shaped)
 
 
-def try_measure(problem: Problem, parameters: FloatArray, policy: PolicySpec) -> Measurement | None:
+def try_measure(
+    problem: Problem, parameters: FloatArray, policy: PolicySpec, shape: NoiseShape | None = None
+) -> Measurement | None:
     """:func:`measure`, or None where the theorem does not apply at these parameters."""
     try:
-        return measure(problem, parameters, policy)
+        return measure(problem, parameters, policy, shape)
     except AssumptionViolatedError:
         return None
 
 
-def distance_limit(policy: PolicySpec) -> float:
-    """Largest certified distance the policy lets pass, rounded down."""
+def shift_limit(policy: PolicySpec) -> float:
+    """Largest certified distance in the noise's norm that the policy lets pass, rounded down.
+
+    The tolerance is Euclidean: it limits this one only where the noise is isotropic.
+    """
     allowed = gaussian.mu(policy.epsilon, policy.delta * (1 - 2.0**-10)) * policy.noise_std * (1 - 2.0**-50)
-    return min(allowed, policy.tolerance) if policy.tolerance is not None else allowed
+    isotropic = policy.noise_shape == "isotropic"
+    return min(allowed, policy.tolerance) if isotropic and policy.tolerance is not None else allowed
+
+
+def distance_limit(policy: PolicySpec) -> float | None:
+    """Largest certified Euclidean distance the policy lets pass, rounded down; None when it sets none."""
+    return shift_limit(policy) if policy.noise_shape == "isotropic" else policy.tolerance
 
 
 def charged_mu(policy: PolicySpec) -> float:
     """What a release costs in the ledger: the policy's limit, not the measured value, which depends on the forgotten."""
     # raised by more than the noise's grid and the brackets of the inversion can add to a measured mu within the limit
-    return gaussian.ratio(distance_limit(policy) * (1 + 2.0**-40) + policy.noise_std * 2.0**-80, policy.noise_std)
+    return gaussian.ratio(shift_limit(policy) * (1 + 2.0**-40) + policy.noise_std * 2.0**-80, policy.noise_std)
 
 
 def look_ahead(problem: Problem, parameters: FloatArray, first: Measurement, policy: PolicySpec) -> list[Measurement]:
@@ -75,7 +104,7 @@ def look_ahead(problem: Problem, parameters: FloatArray, first: Measurement, pol
     current, w = first, parameters
     for _ in range(_STEPS_AHEAD):
         w = _next(problem, w, current)
-        following = try_measure(problem, w, policy)
+        following = try_measure(problem, w, policy, current.shape)
         if following is None:
             return []
         current = following

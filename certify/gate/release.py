@@ -97,6 +97,7 @@ class _Staging:
             number=self.number,
             file=FileDigest(path=str(self.weights_path), sha256=sha256(self._weights), bytes=len(self._weights)),
             noise_std=policy.noise_std,
+            noise_shape=policy.noise_shape,
             grid_bits=GRID_BITS,
             charged_mu=charged_mu(policy),
             total_mu=self._standing.total_mu,
@@ -156,8 +157,13 @@ class _Staging:
 
 
 def noised(inputs: Inputs) -> LinearWeights:
-    """The weights with one fresh draw of the policy's noise."""
-    parameters = add_noise(inputs.model.parameters, inputs.loaded.spec.policy.noise_std)
+    """The weights with one fresh draw of the policy's noise, of the policy's shape."""
+    w, noise_std, shape = inputs.model.parameters, inputs.loaded.spec.policy.noise_std, inputs.noise_shape
+    if shape is None:
+        parameters = add_noise(w, noise_std)
+    else:
+        # everything after the noise is post-processing by a matrix that both worlds share
+        parameters = shape.parameters(add_noise(shape.coordinates(w), noise_std), w.shape)
     return LinearWeights.from_parameters(parameters, intercept=inputs.objective.fit_intercept)
 
 

@@ -60,6 +60,7 @@ class PolicySpec(_Section):
     epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     delta: Annotated[float, Field(ge=1e-200, lt=1)]
     noise_std: Annotated[float, Field(ge=1e-150, le=1e150)]
+    noise_shape: Literal["isotropic", "curvature"] = "isotropic"
     tolerance: Positive | None = None
     max_total_mu: Positive | None = None
 
