@@ -118,9 +118,7 @@ def ledger_check(cap: float, standing: Standing, noise_shape: str) -> CheckEntry
         measured=standing.total_mu,
         limit=cap,
         quantity="total mu",
-        remedy=None
-        if ok
-        else f"the budget is spent: {cheaper}, so that this release costs less, or do not release",
+        remedy=None if ok else f"the budget is spent: {cheaper}, so that this release costs less, or do not release",
     )
 
 

@@ -143,9 +143,7 @@ def test_the_verified_ratio_is_tight(oracle: Any, loss: str) -> None:
         assert found * (1 + 2e-6) > truth or found < 0.9999 * truth
 
 
-def test_control_without_the_second_order_term_the_bound_is_false(
-    oracle: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_control_without_the_second_order_term_the_bound_is_false(oracle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shaped, "_growth", lambda *_: 0.0)
     caught = 0
     for seed in range(10):
@@ -203,9 +201,7 @@ def test_the_gram_matrix_is_exact(loss: str, features: str) -> None:
 
 
 def shuffled(problem: Problem, order: np.ndarray) -> Problem:
-    return Problem(
-        problem.objective, problem.X[order], problem.targets[order], problem.weights[order], problem.outputs
-    )
+    return Problem(problem.objective, problem.X[order], problem.targets[order], problem.weights[order], problem.outputs)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
