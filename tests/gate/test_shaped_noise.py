@@ -272,7 +272,7 @@ def test_the_best_attacker_does_not_beat_the_certificate(
     tmp_path: Path, mu: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(make(tmp_path / "p"), monkeypatch)
-    w = world.reference + [[0.01, -0.02, 0.03]]
+    w = world.reference + np.array([[0.01, -0.02, 0.03]])
     policy = world.inputs.loaded.spec.policy
     shaped = measure(world.inputs.problem, w, policy, shape_of(world.inputs)).shaped
     assert shaped is not None
