@@ -8,6 +8,7 @@ product and every partial sum is a whole number of at most 2^53: float64 then ad
 whichever order, chunks or threads the records are added (docs/theory.md, 11).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +20,9 @@ from certify.convex.problem import Problem
 from certify.convex.solve import DENSE_LIMIT
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import AssumptionViolatedError, ConfigurationError
+from certify.core.rows import is_sparse
+
+_CHUNK_ENTRIES = 250_000
 
 _LIFTS = (0.0, 2.0**-40, 2.0**-30, 2.0**-20)
 """Multiples of the diagonal added where Cholesky fails: any positive definite matrix is a valid shape."""
@@ -85,6 +89,20 @@ def curvature_shape(problem: Problem) -> NoiseShape:
     )
 
 
+def chunk_length(problem: Problem) -> int:
+    """Records in one of :func:`dense_chunks`."""
+    return max(64, _CHUNK_ENTRIES // problem.shape[1])
+
+
+def dense_chunks(problem: Problem) -> Iterator[tuple[slice, FloatArray]]:
+    """Rows of the design matrix in chunks, as arrays even where the features are sparse."""
+    step = chunk_length(problem)
+    for start in range(0, problem.records, step):
+        rows = slice(start, min(start + step, problem.records))
+        block = problem.block(rows)
+        yield rows, np.asarray(block.toarray() if is_sparse(block) else block)
+
+
 def _curvatures(problem: Problem) -> FloatArray:
     """Second derivative of each record's loss at score 0, (n,), at least 0; 1 for softmax (:func:`_coupling`)."""
     if problem.objective.loss_function.multi_output:
@@ -108,11 +126,11 @@ def _exact_gram(problem: Problem, root: AnyArray) -> FloatArray:
     active = int(np.count_nonzero(problem.weights > 0))
     bits = (53 - active.bit_length()) // 2  # active * (2^bits)^2 <= 2^53
     largest = np.zeros(problem.shape[1])
-    for rows, block in problem.chunks():
+    for rows, block in dense_chunks(problem):
         np.maximum(largest, np.max(np.abs(block * root[rows, None]), axis=0), out=largest)
     exponent = np.frexp(largest)[1].astype(np.int64)
     total = np.zeros((len(largest), len(largest)))
-    for rows, block in problem.chunks():
+    for rows, block in dense_chunks(problem):
         whole = np.rint(np.ldexp(block * root[rows, None], bits - exponent))
         total += whole.T @ whole
     return np.asarray(np.ldexp(total, exponent[:, None] + exponent[None, :] - 2 * bits))

@@ -5,8 +5,9 @@ import math
 import numpy as np
 from scipy.linalg import eigh, solve_triangular
 
-from certify.convex.curvature import NoiseShape
-from certify.convex.enclosure import dot_error, gamma, norm_upper, row_norms
+from certify.convex.blocks import row_norms
+from certify.convex.curvature import NoiseShape, chunk_length, dense_chunks
+from certify.convex.enclosure import dot_error, gamma, norm_upper
 from certify.convex.losses.base import TINY, UNIT
 from certify.convex.problem import Problem
 from certify.core.arrays import AnyArray, FloatArray
@@ -29,8 +30,8 @@ def enclose_hessian(problem: Problem, w: FloatArray, scale: FloatArray) -> tuple
     """
     outputs, width = problem.shape
     total, error = np.zeros((outputs, width, outputs, width)), 0.0
-    count = gamma(problem.chunk + -(-problem.records // problem.chunk) + 8)
-    for rows, block in problem.chunks():
+    count = gamma(chunk_length(problem) + -(-problem.records // chunk_length(problem)) + 8)
+    for rows, block in dense_chunks(problem):
         z, dz = block @ w.T, dot_error(np.abs(block), w)
         scaled, weights = [block * part for part in scale], problem.weights[rows]
         for j, k, curvature in problem.objective.loss_function.curvature_blocks(z, problem.targets[rows]):

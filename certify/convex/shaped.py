@@ -1,6 +1,6 @@
 """The distance to the retrained weights in the norm of anisotropic noise, ``||w - w*||_M = ||R'(w - w*)||`` with ``M = R R'``.
 
-Let D be any proven bound on ``||w - w*||``, ``t = R_c D`` with ``R_c`` the self-concordance constant times the largest row norm, ``nu`` the
+Let D be any proven bound on ``||w - w*||``, t any bound on ``R_loss max_i ||x_i . (w - w*)||`` (for example ``R_loss max_i ||x_i|| D``), ``nu`` the
 Newton decrement, s a lower bound on the eigenvalues of H and kappa one with ``H >= kappa M``. Then
 
 * plain:              ``||R'(w - w*)|| <= ||R|| D``
@@ -26,6 +26,8 @@ from certify.core.bounds import LowerBound, UpperBound
 
 _RAISE = 1 + 2.0**-44
 """More than the rounding error of the few scalar operations that end each bound."""
+
+_SHARPENINGS = 4
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,10 @@ def bound_shaped(problem: Problem, w: FloatArray, bound: DistanceBound, shape: N
     """
     distance, modulus = float(bound.distance), float(bound.modulus)
     kappa = max(verified_ratio(problem, w, shape), modulus / shape.norm / shape.norm * (1 - 2.0**-50))
-    growth = _growth(problem.objective.loss_function.constants.self_concordance, float(bound.max_row_norm), distance)
+    step = _measure_step(problem, w, bound.newton_step)
+    growth = _growth(problem.objective.loss_function.constants.self_concordance, bound, step)
     scaled = float(bound.newton_decrement) / math.sqrt(kappa) if kappa > 0 else math.inf
-    newton = _newton_length(problem, w, bound.newton_step, shape, kappa, modulus)
+    newton = _newton_length(bound.newton_step, step, shape, kappa, modulus)
     values = [shape.norm * distance, (1 + growth) * scaled, newton + growth * scaled]
     plain, concordant, refined = (UpperBound(_finite(value * _RAISE + TINY)) for value in values)
     return ShapedBound(
@@ -85,24 +88,47 @@ def _finite(value: float) -> float:
     return math.inf if math.isnan(value) else value
 
 
-def _growth(constant: float, row_norm: float, distance: float) -> float:
-    """Upper bound on ``t/(1 - e^-t) - 1``, at most ``t/2 + t^2/12`` and at most t."""
+@dataclass(frozen=True)
+class _Step:
+    """A proposed step z as measured: upper bounds on ``||r - H z||`` and on ``max_i ||x_i . z||``."""
+
+    left: float
+    reach: float
+
+
+def _measure_step(problem: Problem, w: FloatArray, step: FloatArray) -> _Step:
+    gradient, scores = enclose_gradient(problem, w)
+    product = enclose_hessian_product(problem, scores, step)
+    with np.errstate(over="ignore", invalid="ignore"):
+        left = norm_upper(gradient.value - product.value) + gradient.error + product.error
+        left += 2 * UNIT * (norm_upper(gradient.value) + norm_upper(product.value))
+    return _Step(_finite(left * _RAISE), product.reach)
+
+
+def _growth(constant: float, bound: DistanceBound, step: _Step) -> float:
+    """Upper bound on ``t/(1 - e^-t) - 1``, which is at most ``t/2 + t^2/12`` and at most t.
+
+    t starts from the distance and is sharpened by the scores: ``||x_i . e|| <= ||x_i . z|| + ||x_i|| ||e - z||``, where
+    ``||e - z|| <= ||r - H z||/s + (t/(1 - e^-t) - 1) nu/sqrt(s)``.
+    """
     if constant == 0:
         return 0.0
-    t = constant * row_norm * distance * _RAISE + TINY
-    return min(t / 2 + t * t / 12, t) * _RAISE
+    row_norm, modulus = float(bound.max_row_norm), float(bound.modulus)
+    t, growth = math.inf, math.inf
+    change = row_norm * float(bound.distance)
+    for _ in range(_SHARPENINGS):
+        found = constant * change * _RAISE + TINY
+        t = min(t, found) if math.isfinite(found) else t
+        growth = min(t / 2 + t * t / 12, t) * _RAISE
+        error = step.left / modulus + growth * float(bound.newton_decrement) / math.sqrt(modulus)
+        change = step.reach + row_norm * error * _RAISE
+    return growth
 
 
-def _newton_length(
-    problem: Problem, w: FloatArray, step: FloatArray, shape: NoiseShape, kappa: float, modulus: float
-) -> float:
-    """Upper bound on ``||R' H^-1 r||``, from any proposed step."""
+def _newton_length(z: FloatArray, step: _Step, shape: NoiseShape, kappa: float, modulus: float) -> float:
+    """Upper bound on ``||R' H^-1 r||``, from any proposed step z."""
     if not (kappa > 0 and modulus > 0):
         return math.inf
     with np.errstate(over="ignore", invalid="ignore"):
-        gradient, scores = enclose_gradient(problem, w)
-        product = enclose_hessian_product(problem, scores, step)
-        left = norm_upper(gradient.value - product.value) + gradient.error + product.error
-        left += 2 * UNIT * (norm_upper(gradient.value) + norm_upper(product.value))
-        length = norm_upper(shape.coordinates(step)) + shape.coordinates_error(step)
-    return _finite(length + left / (math.sqrt(kappa) * math.sqrt(modulus)))
+        length = norm_upper(shape.coordinates(z)) + shape.coordinates_error(z)
+    return _finite(length + step.left / (math.sqrt(kappa) * math.sqrt(modulus)))

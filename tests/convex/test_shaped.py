@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from certify import Objective
 from certify.convex import curvature, shaped
@@ -217,6 +218,19 @@ def test_the_shape_is_a_function_of_the_retained_records_to_the_last_bit(loss: s
     X[order], targets[order], weights[order] = problem.X, problem.targets, problem.weights
     masked = Problem(problem.objective, X, targets, weights, problem.outputs)
     assert np.array_equal(curvature_shape(masked).factor, expected)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_sparse_features_give_the_same_shape_and_a_sound_ratio(oracle: Any, loss: str) -> None:
+    problem, plain = make(11, loss, (40, 3), intercept="penalised")
+    plain["X"][plain["X"] < 0.3] = 0.0
+    dense, thin = (
+        bind(problem.objective, X, plain["y"], plain["outputs"]) for X in (plain["X"], sparse.csr_array(plain["X"]))
+    )
+    shape, w = curvature_shape(dense), np.random.default_rng(1).normal(size=problem.shape)
+    assert np.array_equal(curvature_shape(thin).factor, shape.factor)
+    truth = ratio_truth(oracle, dense, plain, w, shape)
+    assert 0.99 * truth <= verified_ratio(thin, w, shape) <= truth
 
 
 def test_control_a_plain_product_depends_on_the_order_of_the_records() -> None:
