@@ -8,6 +8,7 @@ product and every partial sum is a whole number of at most 2^53: float64 then ad
 whichever order, chunks or threads the records are added (docs/theory.md, 11).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,14 +49,15 @@ class NoiseShape:
 
     def parameters(self, coordinates: FloatArray, shape: tuple[int, int]) -> FloatArray:
         """``R'^-1 q`` as parameters of a shape (K, p): post-processing of q, whose rounding costs no privacy."""
-        return np.asarray(solve_triangular(self.factor, coordinates, lower=True, trans="T")).reshape(shape)
+        parameters: FloatArray = np.asarray(solve_triangular(self.factor, coordinates, lower=True, trans="T"))
+        return parameters.reshape(shape)
 
     @cached_property
     def norm(self) -> float:
         """Upper bound on the spectral norm of R."""
         size = np.abs(self.factor)
         between = float(np.max(size.sum(axis=0))) * float(np.max(size.sum(axis=1)))  # ||R||^2 <= ||R||_1 ||R||_inf
-        return min(norm_upper(self.factor), np.sqrt(between) * (1 + gamma(len(size) + 16)))
+        return min(norm_upper(self.factor), math.sqrt(between) * (1 + gamma(len(size) + 16)))
 
 
 def curvature_shape(problem: Problem) -> NoiseShape:
@@ -77,7 +79,7 @@ def curvature_shape(problem: Problem) -> NoiseShape:
     diagonal = np.diag_indices(len(matrix))
     matrix[diagonal] += np.tile(np.maximum(problem.penalty, 0.0), problem.outputs)
     for lift in _LIFTS:
-        lifted = matrix.copy()
+        lifted = np.array(matrix, dtype=np.float64)
         lifted[diagonal] *= 1 + lift
         factor = _cholesky(lifted)
         if factor is not None:
