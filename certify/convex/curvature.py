@@ -49,8 +49,8 @@ class NoiseShape:
 
     def parameters(self, coordinates: FloatArray, shape: tuple[int, int]) -> FloatArray:
         """``R'^-1 q`` as parameters of a shape (K, p): post-processing of q, whose rounding costs no privacy."""
-        parameters: FloatArray = np.asarray(solve_triangular(self.factor, coordinates, lower=True, trans="T"))
-        return parameters.reshape(shape)
+        solved: FloatArray = np.asarray(solve_triangular(self.factor, coordinates, lower=True, trans="T"), np.float64)
+        return solved.reshape(shape)
 
     @cached_property
     def norm(self) -> float:
