@@ -41,7 +41,7 @@ class NoiseShape:
 
     def coordinates(self, w: FloatArray) -> FloatArray:
         """``q = R' w``, (K p,), of parameters (K, p); its error is at most :meth:`coordinates_error`."""
-        return np.asarray(w.reshape(1, -1) @ self.factor)[0]
+        return np.asarray(w.ravel() @ self.factor)
 
     def coordinates_error(self, w: FloatArray) -> float:
         """Upper bound on the Euclidean norm of the rounding error of :meth:`coordinates`."""
