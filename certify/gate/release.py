@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certify.core.errors import InputError
+import numpy as np
+
+from certify.core.errors import ConfigurationError, InputError
 from certify.core.files import check_writable, read_bytes, remove_quietly, write_file
 from certify.core.verdict import Verdict
 from certify.gate.check import CheckResult, check_inputs
@@ -164,6 +166,12 @@ def noised(inputs: Inputs) -> LinearWeights:
     else:
         # everything after the noise is post-processing by a matrix that both worlds share
         parameters = shape.parameters(add_noise(shape.coordinates(w), noise_std), w.shape)
+        if not np.all(np.isfinite(parameters)):
+            raise ConfigurationError(
+                "the noise is too large for float64 where the objective is flat",
+                where=f"{inputs.loaded.path}: policy.noise_std",
+                mend="lower it, or scale the features",
+            )
     return LinearWeights.from_parameters(parameters, intercept=inputs.objective.fit_intercept)
 
 

@@ -340,6 +340,17 @@ def test_a_model_that_cannot_have_the_shape_is_refused_in_one_line(
         assert "Traceback" not in err
 
 
+def test_noise_beyond_float64_is_refused_and_nothing_is_booked(tmp_path: Path) -> None:
+    spec = make(tmp_path / "p", noise_std=1e150)
+    stored = dict(np.load(spec.parent / "train.npz"))
+    np.savez(spec.parent / "train.npz", **{**stored, "X": stored["X"] * 1e-165})
+    np.savez(spec.parent / "unlearned.npz", coef=np.zeros(3))
+    spec.write_text(spec.read_text().replace("l2 = 5.0", "l2 = 1e-320"))
+    with pytest.raises(ConfigurationError, match="too large for float64"):
+        release(spec)
+    assert not [path for path in spec.parent.iterdir() if "released" in path.name]
+
+
 def test_without_convexity_the_refusal_is_about_convexity(spec: Path) -> None:
     spec.write_text(spec.read_text().replace("l2 = 5.0", "l2 = 0.0"))
     result = check(spec)
