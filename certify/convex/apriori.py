@@ -120,7 +120,7 @@ class _Facts:
     step: Step
 
     @property
-    def L(self) -> float:
+    def modulus(self) -> float:
         """The modulus that holds everywhere; 0 with a free intercept."""
         return float(self.start.retained.penalty.min())
 
@@ -164,7 +164,7 @@ class _Facts:
 
 
 def _measured(facts: _Facts) -> float:
-    propose = facts.start.factor_retained if facts.L > 0 else None
+    propose = facts.start.factor_retained if facts.modulus > 0 else None
     try:
         return float(certify_parameters(facts.start.retained, facts.step.landing, propose).distance)
     except AssumptionViolatedError:
@@ -177,25 +177,25 @@ def _worst_remainder(facts: _Facts, length: float) -> float:
 
 
 def _guo_worst(facts: _Facts) -> float:
-    length = (facts.loss.lipschitz * facts.forgotten_powers(1) + facts.start.training_residual) / facts.L
-    return _worst_remainder(facts, length) / facts.L + facts.slack
+    length = (facts.loss.lipschitz * facts.forgotten_powers(1) + facts.start.training_residual) / facts.modulus
+    return _worst_remainder(facts, length) / facts.modulus + facts.slack
 
 
 def _jackknife_worst(facts: _Facts) -> float:
-    length = facts.loss.lipschitz * facts.forgotten_powers(1) / facts.L
+    length = facts.loss.lipschitz * facts.forgotten_powers(1) / facts.modulus
     mismatch = facts.loss.smoothness * facts.forgotten_powers(2) * length
-    return (facts.start.training_residual + mismatch + _worst_remainder(facts, length)) / facts.L + facts.slack
+    return (facts.start.training_residual + mismatch + _worst_remainder(facts, length)) / facts.modulus + facts.slack
 
 
 def _componentwise(facts: _Facts) -> float:
     remainder = facts.loss.hessian_lipschitz / 2 * facts.spectral * facts.step.fourths
-    return (facts.step.linear_residual + remainder) / facts.L + facts.slack
+    return (facts.step.linear_residual + remainder) / facts.modulus + facts.slack
 
 
 def _guo_data(facts: _Facts) -> float:
     # published for rows of norm at most 1: l'' changes by at most gamma |x . s| <= gamma ||x|| ||s||
     remainder = GUO_GAMMA * facts.row_norm_retained * facts.spectral * facts.step.norm * facts.step.squares
-    return (facts.step.linear_residual + remainder) / facts.L + facts.slack
+    return (facts.step.linear_residual + remainder) / facts.modulus + facts.slack
 
 
 def _growth(turn: float) -> float:
@@ -212,7 +212,7 @@ def _self_concordant(facts: _Facts) -> float:
         return math.inf
     decrement = facts.step.linear_residual / math.sqrt(modulus) + facts.step.energy * _growth(turn)
     decrement *= math.exp(turn / 2) * _RAISE
-    after = max(facts.L, modulus * math.exp(-turn) / _RAISE)
+    after = max(facts.modulus, modulus * math.exp(-turn) / _RAISE)
     scaled = decrement / math.sqrt(after) * _RAISE
     radius = constant * scaled * _RAISE
     if not radius < 1 - 2.0**-40:
@@ -225,14 +225,14 @@ def _self_concordant(facts: _Facts) -> float:
 def _published_modulus(facts: _Facts) -> float:
     """mu of the mean convention: the retained objective is ``mean loss + (mu/2) ||w||^2``, times n - m."""
     n, m = facts.records
-    return facts.L / (n - m)
+    return facts.modulus / (n - m)
 
 
 def _guo_worst_published(facts: _Facts) -> float:
     n, m = facts.records
     mu, norm = _published_modulus(facts), facts.row_norm
     residual = 4 * GUO_GAMMA * norm**3 * (facts.loss.lipschitz * norm) ** 2 * m**2 / (mu**2 * (n - m))
-    return residual / facts.L
+    return residual / facts.modulus
 
 
 def _sekhari_published(facts: _Facts) -> float:
@@ -251,7 +251,7 @@ def _ngd_published(facts: _Facts) -> float:
 
 
 def _modulus_everywhere(facts: _Facts) -> str:
-    return "" if facts.L > 0 else "an intercept without penalty leaves no modulus that holds everywhere"
+    return "" if facts.modulus > 0 else "an intercept without penalty leaves no modulus that holds everywhere"
 
 
 def _lipschitz(facts: _Facts) -> str:
@@ -273,7 +273,9 @@ def _no_weights(facts: _Facts) -> str:
 
 def _assumes_optimum(facts: _Facts) -> str:
     residual = format_upper(facts.start.training_residual)
-    return f"takes the original for the exact minimiser on all records; its training residual, {residual}, is not charged"
+    return (
+        f"takes the original for the exact minimiser on all records; its training residual, {residual}, is not charged"
+    )
 
 
 @dataclass(frozen=True)
