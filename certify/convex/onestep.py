@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from certify.convex.blocks import Block, absolute
 from certify.convex.enclosure import (
     Enclosed,
     Scores,
@@ -70,6 +71,7 @@ class Step:
             residual included.
         defect: what the solver missed of its own linear system.
         energy: ``||s||_H = sqrt(s' H_R s)``.
+        reach: ``max_i ||s x_i||``, the largest change of a record's scores.
         rounding: ``||landing - (w0 + s)||``.
         squares: ``||A^(1/2) (X s)||``.
         fourths: ``sqrt(sum_i a_i ||s x_i||^4)``.
@@ -81,6 +83,7 @@ class Step:
     linear_residual: float
     defect: float
     energy: float
+    reach: float
     rounding: float
     squares: float
     fourths: float
@@ -141,6 +144,7 @@ def _measured(start: Start, vector: FloatArray, product: Enclosed, defect: float
         linear_residual=_sum(start.gradient, product).norm,
         defect=defect,
         energy=_energy(vector, product),
+        reach=product.reach,
         rounding=2 * UNIT * norm_upper(landing) + vector.size * TINY,
         squares=squares,
         fourths=fourths,
@@ -157,13 +161,14 @@ def _energy(vector: FloatArray, product: Enclosed) -> float:
 
 def _image(problem: Problem, vector: FloatArray) -> tuple[float, float]:
     """Upper bounds on ``||A^(1/2) X s'||_F`` and on ``sqrt(sum_i a_i ||s x_i||^4)``."""
-    second = fourth = 0.0
-    for rows, block in problem.chunks():
-        size = np.abs(block @ vector.T) + dot_error(np.abs(block), vector)
+
+    def part(rows: slice, block: Block) -> FloatArray:
+        size = np.abs(block @ vector.T) + dot_error(absolute(block), vector)
         lengths = (np.sum(size * size, axis=1) + TINY) * (1 + gamma(problem.outputs + 8))
         weighted = problem.weights[rows] * lengths
-        second += float(np.sum(weighted)) + len(weighted) * TINY
-        fourth += float(np.sum(weighted * lengths)) + len(weighted) * TINY
+        return np.array([np.sum(weighted), np.sum(weighted * lengths)]) + len(weighted) * TINY
+
+    second, fourth = (float(value) for value in problem.over_records(part))
     slack = 1 + gamma(problem.records + 64)
     if not (math.isfinite(second) and math.isfinite(fourth)):
         return math.inf, math.inf

@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 
-from certify.convex.enclosure import gamma, row_norms
+from certify.convex.blocks import Block, row_norms, weighted_gram
+from certify.convex.enclosure import gamma
 from certify.convex.losses.base import TINY, UNIT
 from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray
@@ -23,14 +24,15 @@ _SMALLEST_NORM = 1e-60
 @np.errstate(over="ignore", invalid="ignore")
 def power_sum(problem: Problem, power: int) -> UpperBound:
     """Upper bound on ``sum_i a_i ||x_i||^power``, a_i the sample weights, the column of ones included in x_i."""
-    total = 0.0
-    for rows, block in problem.chunks():
+
+    def part(rows: slice, block: Block) -> float:
         norms = np.maximum(row_norms(block) * (1 + gamma(problem.shape[1] + 16)), _SMALLEST_NORM)
-        terms = np.array(problem.weights[rows])
+        summands = np.array(problem.weights[rows])
         for _ in range(power):
-            terms *= norms
-        total += float(np.sum(terms)) + len(terms) * TINY
-    return UpperBound(_finite(total * (1 + gamma(problem.records + 4 * power + 64))))
+            summands *= norms
+        return float(np.sum(summands)) + len(summands) * TINY
+
+    return UpperBound(_finite(problem.over_records(part) * (1 + gamma(problem.records + 4 * power + 64))))
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -56,8 +58,8 @@ def _verified_eigenvalue(problem: Problem, squares: float) -> float:
     gram = _gram(problem)
     if not np.all(np.isfinite(gram)):
         return math.inf
-    size, chunks = len(gram), -(-problem.records // problem.chunk)
-    error = gamma(problem.chunk + chunks + 8) * squares + problem.records * size * TINY
+    size = len(gram)
+    error = gamma(problem.chunk + len(problem.ranges) + 8) * squares + problem.records * size * TINY
     phi, guess = gamma(size + 1), max(float(np.linalg.eigvalsh(gram)[-1]), TINY)
     for part in (1 + 1e-9, 1 + 1e-6, 1.001, 1.1, 2.0):
         shift = guess * part
@@ -76,7 +78,7 @@ def _gram(problem: Problem) -> FloatArray:
     """``X' A X``, symmetric."""
     total = np.zeros((problem.shape[1], problem.shape[1]))
     for rows, block in problem.chunks():
-        total += (block.T * problem.weights[rows]) @ block
+        total += weighted_gram(block, problem.weights[rows])
     return np.asarray(np.tril(total) + np.tril(total, -1).T)
 
 
