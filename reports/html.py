@@ -46,6 +46,8 @@ def render_html(document: Document) -> str:
         remedies=wording.remedies(document),
         plural=wording.plural,
         curve_rows=_thinned(document),
+        one_step_caption=wording.ONE_STEP_CAPTION,
+        one_step_rows=wording.one_step_rows(document),
     )
 
 

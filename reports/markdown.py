@@ -5,6 +5,7 @@ import re
 from certify.core.rounding import format_plain
 from certify.reports.schema import Document, FileDigest
 from certify.reports.wording import (
+    ONE_STEP_CAPTION,
     UNNOISED,
     WORDS,
     claims_guarantee,
@@ -12,6 +13,7 @@ from certify.reports.wording import (
     guarantee_sentence,
     model_line,
     noise_words,
+    one_step_rows,
     plural,
     release_sentence,
     remedies,
@@ -41,6 +43,7 @@ def render_markdown(document: Document) -> str:
         escape(release_sentence(document)),
         *(f"**To mend “{escape(entry.title)}”.** {escape(entry.remedy or '')}." for entry in remedies(document)),
         _assumptions(document),
+        _one_step(document),
         "<details><summary>What this does not cover</summary>\n\n"
         + "\n".join(f"- {escape(item)}" for item in document.not_covered)
         + "\n\n</details>",
@@ -70,6 +73,17 @@ def _checks(document: Document) -> str:
 def _assumptions(document: Document) -> str:
     rows = [f"- *{item.status}*: {escape(item.statement)} {escape(item.evidence)}" for item in document.assumptions]
     return "<details><summary>Assumptions</summary>\n\n" + "\n".join(rows) + "\n\n</details>" if rows else ""
+
+
+def _one_step(document: Document) -> str:
+    part, rows = document.one_step, one_step_rows(document)
+    if part is None or not rows:
+        return ""
+    lines = [f"| {escape(name)} | {escape(value)} | {escape(worth)} |" for name, value, worth in rows]
+    table = ["| bound | distance to the retrained weights, at most | worth |", "|---|---|---|", *lines]
+    body = f"Not computed: {escape(part.skipped)}." if part.skipped else "\n".join(table)
+    title = "One-step bounds computed before the step (they decide nothing)"
+    return f"<details><summary>{title}</summary>\n\n{ONE_STEP_CAPTION}\n\n{body}\n\n</details>"
 
 
 def _digests(document: Document) -> str:

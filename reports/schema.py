@@ -13,7 +13,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from certify.core.errors import InputError
 from certify.core.verdict import Verdict, worst
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
+
+ADDED = {"one_step": 1}
+"""Fields of the document by the minor version they came with; the others are as old as 1.0."""
 
 CheckVerdict = Verdict
 
@@ -196,6 +199,33 @@ class Comparison(_Part):
     """What the published original reveals about the forgotten records: infinite without noise."""
 
 
+class OneStepBound(_Part):
+    """One bound on the distance to the retrained weights after one step from the original. Informative."""
+
+    name: str
+    step: Literal["newton", "jackknife"]
+    source: str
+    quantity: str
+    value: float | None
+    """None where it does not apply; the reason says why."""
+    proven: bool
+    """Whether the value is an upper bound for this data. A formula whose assumptions were not met is not."""
+    reason: str
+
+
+class OneStep(_Part):
+    """One step from the original: bounds computed before it is taken, beside what is measured after it. Decides nothing.
+
+    New in schema 1.1.
+    """
+
+    training_residual: float | None
+    """Norm of the gradient of the original on all records; 0 only for one trained to the exact minimum."""
+    bounds: tuple[OneStepBound, ...]
+    skipped: str
+    """Why nothing was computed; empty otherwise."""
+
+
 class Utility(_Part):
     """A measurement on test records; no guarantee, no limit."""
 
@@ -284,6 +314,8 @@ class Document(_Part):
     release: Release | None = None
     predictions: Predictions | None = None
     shaped_noise: ShapedNoise | None = None
+    one_step: OneStep | None = None
+    """Since schema 1.1."""
 
     def to_json(self) -> str:
         """The document as JSON text, two spaces deep, ending in a newline."""
@@ -334,6 +366,15 @@ def parse_document(text: str, *, where: str) -> Document:
         raise InputError(
             f"the certificate's {key} is damaged ({first['msg'].lower()})", where=where, mend="run the check again"
         ) from None
+
+
+def fields_of(version: str) -> set[str]:
+    """Fields that a document of this schema version may have.
+
+    >>> "one_step" in fields_of("1.0"), "one_step" in fields_of("1.1"), "bounds" in fields_of("1.0")
+    (False, True, True)
+    """
+    return {name for name in Document.model_fields if ADDED.get(name, 0) <= _minor(version)}
 
 
 def _minor(version: str) -> int:

@@ -2,6 +2,7 @@
 
 import textwrap
 
+from certify.core.rounding import format_upper
 from certify.core.verdict import Verdict
 from certify.reports.schema import CheckEntry, Document
 from certify.reports.wording import (
@@ -34,7 +35,27 @@ def render_text(document: Document, *, color: bool = False) -> str:
     parts += [_wrap(" ".join(_statement(document)))]
     for entry in remedies(document):
         parts += ["", _wrap(f"{clean(entry.title)}: {clean(entry.remedy or '')}.")]
-    return "\n".join([*parts, "", _closing(document, color=color), ""])
+    return "\n".join([*parts, *_one_step(document), "", _closing(document, color=color), ""])
+
+
+def _one_step(document: Document) -> list[str]:
+    """The proven one-step bounds in a few lines: what was promised before the step, and what it measures."""
+    part = document.one_step
+    if part is None:
+        return []
+    if part.skipped:
+        return ["", _wrap(f"One-step bounds before the step: not computed: {clean(part.skipped)}.")]
+    lines = [
+        f"  {'Newton' if step == 'newton' else 'jackknife'} step: "
+        + "; ".join(
+            f"{clean(b.name)} {format_upper(b.value)}"
+            for b in part.bounds
+            if b.step == step and b.proven and b.value is not None
+        )
+        for step in ("newton", "jackknife")
+    ]
+    title = "One step from the original, bounds computed before it (proven ones; for information, none decides):"
+    return ["", title, *(_wrap(line, hanging="    ") for line in lines)]
 
 
 def _statement(document: Document) -> list[str]:
@@ -63,8 +84,9 @@ def _check(entry: CheckEntry, *, color: bool) -> str:
     return "\n".join([*first, *(" " * indent + line for line in lines[1:])])
 
 
-def _wrap(text: str) -> str:
-    return "\n".join(textwrap.wrap(text, width=_WIDTH, break_long_words=False, break_on_hyphens=False))
+def _wrap(text: str, hanging: str = "") -> str:
+    lines = textwrap.wrap(text, width=_WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent=hanging)
+    return "\n".join(lines)
 
 
 def _closing(document: Document, *, color: bool) -> str:

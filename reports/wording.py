@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from certify.core.rounding import format_plain, format_upper, up
 from certify.core.verdict import Verdict
-from certify.reports.schema import CheckEntry, Document
+from certify.reports.schema import CheckEntry, Document, OneStepBound
 
 WORDS = {
     Verdict.PASS: "PASS",
@@ -137,6 +137,32 @@ def guarantee_sentence(document: Document) -> str:
         f"epsilon = {format_upper(given.epsilon)} at delta = {format_plain(document.policy.delta)} allows "
         f"(mu-GDP with mu = {format_upper(given.mu)})."
     )
+
+
+ONE_STEP_CAPTION = (
+    "Published methods bound the error of one unlearning step before it is taken. Here such bounds, for one step from the "
+    "original model, stand beside what is measured. They are for information: no verdict reads them. What the policy is held "
+    "against is the certified distance in the first line."
+)
+"""What the one-step bounds are, for whoever signs."""
+
+_STEPS = {"newton": "Newton step", "jackknife": "jackknife (natural-gradient) step"}
+
+
+def one_step_rows(document: Document) -> list[tuple[str, str, str]]:
+    """The one-step bounds as (which bound, distance at most, what it is worth), the certified distance first."""
+    part, bounds = document.one_step, document.bounds
+    if part is None or bounds is None:
+        return []
+    first = ("model under review, certified distance", format_upper(bounds.distance), "held against the policy")
+    return [first, *(_one_step_row(bound) for bound in part.bounds)]
+
+
+def _one_step_row(bound: OneStepBound) -> tuple[str, str, str]:
+    name = f"{_STEPS[bound.step]}: {clean(bound.name)}"
+    if bound.value is None:
+        return name, "none", f"does not apply: {clean(bound.reason)}"
+    return name, format_upper(bound.value), "proven" if bound.proven else f"not a proof: {clean(bound.reason)}"
 
 
 def remedies(document: Document) -> tuple[CheckEntry, ...]:

@@ -17,6 +17,7 @@ from certify.gate import claims
 from certify.gate.evidence import read_evidence
 from certify.gate.inputs import Inputs, Model
 from certify.gate.measure import Measurement, distance_limit, try_measure
+from certify.gate.onestep import one_step
 from certify.gate.spec import PolicySpec
 from certify.gate.utility import METRICS, utility
 from certify.privacy import gaussian
@@ -80,6 +81,7 @@ def build_document(
         evidence=read_evidence(inputs),
         predictions=_predictions(inputs, measured),
         shaped_noise=None if measured is None else claims.shaped_part(measured, policy),
+        one_step=None if measured is None else one_step(inputs),
     )
 
 

@@ -16,7 +16,7 @@ from certify.gate.inputs import load_inputs
 from certify.gate.ledger import Ledger
 from certify.gate.load import LoadedSpec, load_spec
 from certify.gate.release import booked_files, sha256
-from certify.reports.schema import Document, FileDigest, read_document
+from certify.reports.schema import Document, FileDigest, fields_of, read_document
 
 _NOT_COMPARED = {"created", "tool", "release", "evidence", "exit_code", "verdict"}
 _OF_THE_LEDGER = {"ledger", "tombstones"}
@@ -142,11 +142,20 @@ def _recomputed(spec: Path, document: Document) -> list[Finding]:
         return [Finding("recomputation", Verdict.FAIL, f"the check cannot be repeated: {error}")]
     changed: list[str] = []
     close: list[str] = []
-    for field, before, now in _differences(_comparable(document), _comparable(fresh)):
+    if document.model_fields_set - fields_of(document.schema_version):
+        changed.append("schema_version")  # an older one, on a document with newer fields
+    for field, before, now in _differences(_comparable(document), _comparable(_as_of(document.schema_version, fresh))):
         (close if not _is_declared(field) and _within_rounding(before, now) else changed).append(field)
     findings = [Finding(field, Verdict.FAIL, "is not what a fresh computation gives") for field in changed]
     note = f"; {len(close)} numbers differ within rounding (first: {close[0]})" if close else ""
     return findings or [Finding("recomputation", Verdict.PASS, f"every number and statement computed again{note}")]
+
+
+def _as_of(version: str, fresh: Document) -> Document:
+    """A fresh document as an older certify would have written it: without the fields that came later."""
+    known = fields_of(version)
+    later = {name: field.default for name, field in Document.model_fields.items() if name not in known}
+    return fresh.model_copy(update=later | ({"schema_version": version} if later else {}))
 
 
 def _is_declared(field: str) -> bool:

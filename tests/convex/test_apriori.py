@@ -246,6 +246,17 @@ def test_what_is_known_of_a_step_holds_in_exact_arithmetic(oracle: Any, loss: st
                 assert mp.mpf(getattr(step, name)) >= truth, (kind, name)
 
 
+def test_scores_that_cancel_are_charged_their_rounding(oracle: Any) -> None:
+    mp, generator = oracle.mp, np.random.default_rng(0)
+    for _ in range(20):
+        X = generator.normal(size=(5, 1)) * np.array([1.0, 1.0 + 1e-15, 3.0])
+        vector = np.array([[1.0, -1.0, 0.0]]) * generator.normal()
+        squares, fourths = onestep._image(bind(Objective("squared", 1.0), X, X[:, 0]), vector)
+        scores = [mp.fdot(oracle.numbers(row), oracle.numbers(vector)) for row in X]
+        assert mp.mpf(squares) >= oracle.norm(scores)
+        assert mp.mpf(fourths) >= oracle.norm([score**2 for score in scores])
+
+
 @pytest.mark.parametrize("start", [0.0, 0.3])
 def test_theorem_p4_worst_case_of_the_jackknife_step(oracle: Any, start: float) -> None:
     _every(oracle, "worst case, derived", "jackknife", ("logistic", "softmax"), start=start, scale=3.0)
