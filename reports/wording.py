@@ -146,7 +146,7 @@ ONE_STEP_CAPTION = (
 )
 """What the one-step bounds are, for whoever signs."""
 
-_STEPS = {"newton": "Newton step", "jackknife": "jackknife (natural-gradient) step"}
+_STEPS = {"newton": "Newton step", "jackknife": "Jackknife step"}
 
 
 def one_step_rows(document: Document) -> list[tuple[str, str, str]]:
@@ -154,14 +154,14 @@ def one_step_rows(document: Document) -> list[tuple[str, str, str]]:
     part, bounds = document.one_step, document.bounds
     if part is None or bounds is None:
         return []
-    first = ("model under review, certified distance", format_upper(bounds.distance), "held against the policy")
+    first = ("Model under review, certified distance", format_upper(bounds.distance), "held against the policy")
     return [first, *(_one_step_row(bound) for bound in part.bounds)]
 
 
 def _one_step_row(bound: OneStepBound) -> tuple[str, str, str]:
     name = f"{_STEPS[bound.step]}: {clean(bound.name)}"
     if bound.value is None:
-        return name, "none", f"does not apply: {clean(bound.reason)}"
+        return name, "none", f"not applicable: {clean(bound.reason)}"
     return name, format_upper(bound.value), "proven" if bound.proven else f"not a proof: {clean(bound.reason)}"
 
 

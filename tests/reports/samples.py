@@ -18,6 +18,8 @@ from certify.reports.schema import (
     Guarantee,
     NextStep,
     ObjectiveSummary,
+    OneStep,
+    OneStepBound,
     PolicySummary,
     Reproduction,
     Request,
@@ -54,6 +56,20 @@ def bounds(**changes: float) -> Bounds:
         "max_row_norm": 2.46,
     }
     return Bounds(**(values | changes))
+
+
+def one_step() -> OneStep:
+    """A proven bound, one that is no proof, and one that does not apply."""
+    rows = (
+        ("measured after the step", "newton", 2.6250001e-6, True, ""),
+        ("worst case, published", "newton", 875.4, False, "takes the original for the exact minimiser"),
+        ("data-dependent", "jackknife", None, False, "the loss has no Hessian-Lipschitz constant"),
+    )
+    bounds = tuple(
+        OneStepBound(name=n, step=s, source="a paper", quantity="distance", value=v, proven=p, reason=r)
+        for n, s, v, p, r in rows
+    )
+    return OneStep(training_residual=1.67e-8, bounds=bounds, skipped="")
 
 
 def document(verdict: Verdict = Verdict.PASS, name: str = "unlearned.npz", **changes: object) -> Document:
@@ -118,6 +134,7 @@ def document(verdict: Verdict = Verdict.PASS, name: str = "unlearned.npz", **cha
             counts={"gradients": 1},
             seconds=0.001,
         ),
+        one_step=one_step(),
     )
     return base.model_copy(update=changes)
 
@@ -133,6 +150,7 @@ def refused() -> Document:
         utility=(),
         next_steps=(),
         evidence=None,
+        one_step=None,
     )
 
 

@@ -15,7 +15,7 @@ from certify.reports.text import render_text
 from certify.reports.wording import claims_guarantee
 
 TEXTUAL = [name for name in FORMATS if name not in ("pdf", "json")]
-STRUCTURE = {"verdict", "status", "kind", "schema_version", "noise_shape"}
+STRUCTURE = {"verdict", "status", "kind", "schema_version", "noise_shape", "step"}
 POISON = "<script>\x1b[31m\u202e\x00|`*_\n"
 
 
