@@ -445,6 +445,21 @@ def test_numbers_at_the_ends_of_the_floats_give_a_bound_or_a_reason(loss: str, s
             assert bound.value is None or 0 < float(bound.value) < math.inf
 
 
+@pytest.mark.parametrize("intercept", [False, True])
+def test_sparse_records_give_the_same_bounds(intercept: bool) -> None:
+    from scipy import sparse
+
+    world = make_world(4, "logistic", (60, 6), 0.5, intercept="penalised" if intercept else "none")
+    X = np.where(np.abs(world.X) > 1, world.X, 0.0)
+
+    def found(make: Any) -> list[float]:
+        parts = [bind(world.objective, make(X[rows]), world.y[rows]) for rows in (world.kept, world.forgotten)]
+        return [float(bound.value or 0) for bound in one_step_bounds(parts[0], parts[1], world.w0).bounds]
+
+    assert found(sparse.csr_array) == pytest.approx(found(np.asarray), rel=1e-6)
+    assert min(found(np.asarray)) > 0
+
+
 def test_more_parameters_than_the_hessian_allows_are_skipped_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("certify.convex.apriori.DENSE_LIMIT", 1)
     found = make_world(0, "logistic").bounds
