@@ -141,8 +141,8 @@ def guarantee_sentence(document: Document) -> str:
 
 ONE_STEP_CAPTION = (
     "Published methods bound the error of one unlearning step before it is taken. Here such bounds, for one step from the "
-    "original model, stand beside what is measured. They are for information: no verdict reads them. What the policy is held "
-    "against is the certified distance in the first line."
+    "original model, stand beside what is measured. They are for information: no verdict reads them. The gate "
+    "goes by what is certified of the model under review, the first line."
 )
 """What the one-step bounds are, for whoever signs."""
 
@@ -154,7 +154,7 @@ def one_step_rows(document: Document) -> list[tuple[str, str, str]]:
     part, bounds = document.one_step, document.bounds
     if part is None or bounds is None:
         return []
-    first = ("Model under review, certified distance", format_upper(bounds.distance), "held against the policy")
+    first = ("Model under review, certified distance", format_upper(bounds.distance), "the gate's number")
     return [first, *(_one_step_row(bound) for bound in part.bounds)]
 
 

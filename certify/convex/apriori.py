@@ -133,7 +133,7 @@ class _Entry:
     infinite: str = "larger than any floating-point number"
 
 
-_OWN = "docs/theory.md, section 11"
+_OWN = "docs/theory.md, section 12"
 _TOO_LONG = "the step is too long: R nu / sqrt(s) after it could not be shown to be below 1"
 _WORST = (needs_modulus, needs_lipschitz, needs_hessian_lipschitz)
 _DATA = (needs_modulus, needs_hessian_lipschitz)

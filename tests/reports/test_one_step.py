@@ -17,9 +17,9 @@ def shown(samples: ModuleType, name: str, **changes: object) -> str:
     return re.sub(r"\s+", " ", text)
 
 
-def test_the_certified_distance_is_the_first_line_and_the_only_one_held_against_the_policy(samples: ModuleType) -> None:
+def test_the_certified_distance_is_the_first_line_and_the_only_one_of_the_gate(samples: ModuleType) -> None:
     rows = one_step_rows(samples.document())
-    assert rows[0] == ("Model under review, certified distance", "2.63e-6", "held against the policy")
+    assert rows[0] == ("Model under review, certified distance", "2.63e-6", "the gate's number")
     assert [row[1:] for row in rows[1:]] == [
         ("2.63e-6", "proven"),
         ("876", "not a proof: takes the original for the exact minimiser"),
