@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from certify.convex.solve import line_search
+from certify.convex.solve import exact_line_search, line_search
 from certify.core.arrays import FloatArray
 from certify.core.errors import ConfigurationError
 from certify.core.progress import track
@@ -68,6 +68,8 @@ def _improve(meter: Meter, w: FloatArray, gradient: FloatArray) -> tuple[FloatAr
     if np.linalg.norm(full_gradient) < 0.5 * np.linalg.norm(gradient):
         return full, full_gradient
     damped = line_search(meter.problem, w, step, gradient)
+    if damped is None or not np.array_equal(damped, full):
+        damped = exact_line_search(meter.problem, w, step)
     if damped is None or not meter.problem.value(damped) < meter.problem.value(w):
         return None
     return damped, meter.gradient(damped)
