@@ -12,7 +12,6 @@ from certify.core.progress import track
 from certify.unlearners.evidence import Meter
 from certify.unlearners.interface import Claim, Unlearner
 
-
 _VISIBLE = 2.0**-50
 """Relative fall of the objective that is not its rounding."""
 

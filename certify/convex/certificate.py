@@ -143,7 +143,9 @@ def certify_parameters(
     parts = heads(problem)
     if parts:
         row_norm = max_row_norm(problem) if row_norm is None else row_norm
-        return join([certify_parameters(part, w[[k]], for_head(propose, k, w), row_norm) for k, part in enumerate(parts)])
+        return join(
+            [certify_parameters(part, w[[k]], for_head(propose, k, w), row_norm) for k, part in enumerate(parts)]
+        )
     gradient, scores = enclose_gradient(problem, w)
     if propose is not None:
         modulus = _modulus(problem, scores, None)

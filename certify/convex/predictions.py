@@ -57,7 +57,9 @@ def bound_predictions(problem: Problem, w: FloatArray, distance: float) -> Predi
         if loss in CLASSIFIERS:
             same += int(np.sum(_margins(block @ w.T) - _margin_error(block, w) > _spread(problem.outputs) * reach))
     slope = _PROBABILITY_SLOPES.get(loss)
-    spread = 1.0 if problem.objective.one_vs_rest else _spread(problem.outputs)  # a head's probability is its score's own
+    spread = (
+        1.0 if problem.objective.one_vs_rest else _spread(problem.outputs)
+    )  # a head's probability is its score's own
     probability = None if slope is None else min(1.0, slope * spread * largest * (1 + 8 * UNIT))
     return PredictionBound(problem.records, same if loss in CLASSIFIERS else None, largest, probability)
 
