@@ -79,6 +79,7 @@ def _improve(meter: Meter, w: FloatArray, gradient: FloatArray) -> tuple[FloatAr
     damped = line_search(meter.problem, w, step, gradient)
     if damped is None or not np.array_equal(damped, full):
         found = exact_line_search(meter.problem, w, step)
+        found = damped if found is None else found
         if found is None:
             return None
         best, best_gradient = found, meter.gradient(found)

@@ -81,13 +81,14 @@ def exact_line_search(problem: Problem, w: FloatArray, step: FloatArray) -> Floa
 
     def slope(length: float) -> float:
         along = np.sum(loss.gradient(z - length * u, problem.targets) * u, axis=1)
-        return -float(problem.weights @ along) - float(np.sum(problem.penalty * (w - length * step) * step))
+        value = -float(problem.weights @ along) - float(np.sum(problem.penalty * (w - length * step) * step))
+        return value if math.isfinite(value) else 1e300  # overflow is uphill
 
     if not slope(0.0) < 0:
         return None
     high = 1.0
     while slope(high) < 0 and high < 2.0**20:
         high *= 2
-    if not 0 <= slope(high) < math.inf:
+    if slope(high) < 0:
         return None
     return w - float(brentq(slope, 0.0, high, xtol=1e-300, rtol=1e-14, maxiter=200, disp=False)) * step

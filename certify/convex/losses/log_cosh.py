@@ -51,7 +51,8 @@ class LogCosh(ScalarLoss):
         """l'' decreases in |t|: its value where |t| is least."""
         nearest = np.maximum(np.abs(z - y) * (1 - 2 * UNIT) - dz, 0.0)
         decay = np.exp(-2 * nearest)
-        return np.minimum(4 * decay / (1 + decay) ** 2 * (1 + 4 * FUNCTION_ERROR + 8 * UNIT * nearest), 1.0) + TINY
+        grown = 4 * decay / (1 + decay) ** 2 * (1 + 4 * FUNCTION_ERROR + 8 * UNIT * nearest)
+        return np.asarray(np.minimum(grown, 1.0) + TINY)
 
     def third_sup(self, z: FloatArray, dz: FloatArray, y: AnyArray) -> FloatArray:
         """At most 2 l'', and at most its global supremum."""
