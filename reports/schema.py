@@ -77,6 +77,10 @@ class ObjectiveSummary(_Part):
     sample_weights: bool
     features: int
     outputs: int
+    smoothing: float | None = None
+    """Width or temperature of the losses that have one."""
+    one_vs_rest: bool = False
+    """K two-class problems, certified jointly; ``outputs`` is K."""
 
 
 class PolicySummary(_Part):

@@ -5,12 +5,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from certify.convex.solve import line_search
+from certify.convex.solve import exact_line_search, line_search
 from certify.core.arrays import FloatArray
 from certify.core.errors import ConfigurationError
 from certify.core.progress import track
 from certify.unlearners.evidence import Meter
 from certify.unlearners.interface import Claim, Unlearner
+
+_VISIBLE = 2.0**-50
+"""Relative fall of the objective that is not its rounding."""
+
+_NOISE = 2.0**-40
+"""Relative rise of the objective that may be its rounding."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +63,29 @@ class Retrain(Unlearner):
 def _improve(meter: Meter, w: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray] | None:
     """The next iterate and its gradient, or None when the residual is at rounding level.
 
-    A full step is taken where it halves the residual: close to the minimum, values of the objective differ by less than
-    their rounding and only the gradient still tells better from worse. Elsewhere the objective decides.
+    A full step is taken where it halves the residual without raising the objective: close to the minimum, values of the
+    objective differ by less than their rounding and only the gradient still tells better from worse. Elsewhere the objective
+    decides, and a full step that does not lower it enough is shortened, or lengthened, to the minimum along it.
     """
     if not np.any(gradient):
         return None
     step = meter.newton_step(w, gradient)
     full = w - step
     full_gradient = meter.gradient(full)
-    if np.linalg.norm(full_gradient) < 0.5 * np.linalg.norm(gradient):
+    start = meter.problem.value(w)
+    if _halves(full_gradient, gradient) and not meter.problem.value(full) > start + _NOISE * abs(start):
         return full, full_gradient
+    best, best_gradient = full, full_gradient
     damped = line_search(meter.problem, w, step, gradient)
-    if damped is None or not meter.problem.value(damped) < meter.problem.value(w):
-        return None
-    return damped, meter.gradient(damped)
+    if damped is None or not np.array_equal(damped, full):
+        found = exact_line_search(meter.problem, w, step)
+        found = damped if found is None else found
+        if found is None:
+            return None
+        best, best_gradient = found, meter.gradient(found)
+    falls = start - meter.problem.value(best) > _VISIBLE * abs(start)
+    return (best, best_gradient) if falls or _halves(best_gradient, gradient) else None
+
+
+def _halves(after: FloatArray, before: FloatArray) -> bool:
+    return bool(np.linalg.norm(after) < 0.5 * np.linalg.norm(before))

@@ -33,7 +33,7 @@ def _unlearners() -> str:
 
 
 def _losses() -> str:
-    from certify.convex.losses import LOSSES
+    from certify.convex.losses import LOSSES, TwoClassLoss
 
     lines = ["Losses (`[objective] loss`); constants: sup |l'|, sup l'', sup |l'''|, R with |l'''| <= R l''"]
     for loss in LOSSES.values():
@@ -42,9 +42,13 @@ def _losses() -> str:
             f"{value:.4g}" for value in (c.lipschitz, c.smoothness, c.hessian_lipschitz, c.self_concordance)
         )
         lines += [
-            f"  {loss.name:<10} {loss.formula}",
-            f"             targets: {loss.targets}; constants: {numbers}; guarantee: certified",
+            f"  {loss.name:<15} {loss.formula}",
+            f"                  targets: {loss.targets}; constants: {numbers}; guarantee: certified",
         ]
+        if loss.smoothing_is is not None:
+            lines.append(f"                  needs smoothing: {loss.smoothing_is}; shown for 1")
+    heads = ", ".join(loss.name for loss in LOSSES.values() if isinstance(loss, TwoClassLoss))
+    lines.append(f"  one_vs_rest = true: K classes, one problem each, certified jointly ({heads})")
     return "\n".join(lines)
 
 

@@ -8,6 +8,9 @@ loss times the largest row norm, ``rho = R nu / sqrt(s)``, and ``T`` any bound o
 * self-concordance:   ``||w - w*|| <= -ln(1 - rho) / R``                              (where rho < 1)
 * refined Newton:     ``||w - w*|| <= ||H^-1 r|| + (T / (1 - e^-T) - 1) nu / sqrt(s)``
 
+Where the loss has no R (its second derivative jumps) only the first applies. One-vs-rest heads are certified one by one and
+joined: ``||w - w*||^2 = sum_k ||w_k - w_k*||^2``.
+
 ``T`` starts from the first two and is sharpened by the scores themselves: ``||x_i . e|| <= ||x_i . z|| + ||x_i|| ||e - z||``, where
 records rarely lie along ``e``. Proofs: docs/theory.md. Nobody's solution of ``H z = r`` is trusted: for any z, with the measured
 ``c = r - H z``, ``||H^-1 r|| <= ||z|| + ||c||/s`` and ``nu^2 = r.z + z.c + c' H^-1 c <= r.z + ||z|| ||c|| + ||c||^2 / s``.
@@ -29,6 +32,7 @@ from certify.convex.enclosure import (
     max_row_norm,
     norm_upper,
 )
+from certify.convex.heads import for_head, heads, join
 from certify.convex.losses.base import TINY, UNIT
 from certify.convex.modulus import MODULUS_LIMIT, verified_modulus
 from certify.convex.numbers import as_matrix
@@ -136,6 +140,12 @@ def certify_parameters(
             mend="train with l2 > 0 and declare it",
         )
     function_error()
+    parts = heads(problem)
+    if parts:
+        row_norm = max_row_norm(problem) if row_norm is None else row_norm
+        return join(
+            [certify_parameters(part, w[[k]], for_head(propose, k, w), row_norm) for k, part in enumerate(parts)]
+        )
     gradient, scores = enclose_gradient(problem, w)
     if propose is not None:
         modulus = _modulus(problem, scores, None)
@@ -183,6 +193,8 @@ def _modulus(problem: Problem, scores: Scores, hessian: FloatArray | None) -> fl
         if problem.size > MODULUS_LIMIT
         else "the Hessian is singular to working precision"
     )
+    if not math.isfinite(problem.objective.loss_function.constants.self_concordance):
+        because = f"the second derivative of the {problem.objective.loss} loss jumps"
     if problem.outputs > 1:
         because = "softmax does not change when all intercepts move together"
     raise AssumptionViolatedError(
@@ -205,7 +217,7 @@ def _assemble(
     strong = gradient.norm / penalised * _RAISE if penalised > 0 else math.inf
     step_norm, defect, decrement = _newton(gradient, modulus, step, product)
     constant = problem.objective.loss_function.constants.self_concordance
-    curvature_change = constant * row_norm * _RAISE if constant else 0.0
+    curvature_change = constant * max(row_norm, TINY) * _RAISE if constant else 0.0  # infinite where l'' jumps
     radius = curvature_change * decrement / math.sqrt(modulus) * _RAISE if constant else 0.0
     near = _Vicinity(
         newton_norm=min(step_norm + defect, gradient.norm / modulus) * _RAISE,

@@ -75,7 +75,7 @@ def curvature_shape(problem: Problem) -> NoiseShape:
         )
     with np.errstate(over="ignore", invalid="ignore"):
         gram = _exact_gram(problem, np.sqrt(problem.weights * _curvatures(problem)))
-        matrix = np.kron(_coupling(problem.outputs), gram)
+        matrix = np.kron(_coupling(problem), gram)
     diagonal = np.diag_indices(len(matrix))
     matrix[diagonal] += np.tile(np.maximum(problem.penalty, 0.0), problem.outputs)
     for lift in _LIFTS:
@@ -106,17 +106,21 @@ def dense_chunks(problem: Problem) -> Iterator[tuple[slice, FloatArray]]:
 
 
 def _curvatures(problem: Problem) -> FloatArray:
-    """Second derivative of each record's loss at score 0, (n,), at least 0; 1 for softmax (:func:`_coupling`)."""
-    if problem.objective.loss_function.multi_output:
+    """Second derivative of each record's loss at score 0, (n,), at least 0; 1 for softmax (:func:`_coupling`).
+
+    At score 0 the margin of a two-class loss is 0 for either class: the heads of one-vs-rest share one curvature.
+    """
+    if problem.objective.loss == "softmax":
         return np.ones(problem.records)
-    zero = np.zeros((problem.records, 1))
+    zero = np.zeros((problem.records, problem.outputs))
     _, _, values = next(problem.objective.loss_function.curvature_blocks(zero, problem.targets))
     return np.maximum(values, 0.0)
 
 
-def _coupling(outputs: int) -> FloatArray:
-    """Second derivative of softmax at equal scores, ``diag(p) - p p'`` with ``p_k = 1/K``; 1 for a single output."""
-    return (np.eye(outputs) - 1 / outputs) / outputs if outputs > 1 else np.ones((1, 1))
+def _coupling(problem: Problem) -> FloatArray:
+    """Second derivative of softmax at equal scores, ``diag(p) - p p'`` with ``p_k = 1/K``; I for heads that do not meet."""
+    outputs = problem.outputs
+    return (np.eye(outputs) - 1 / outputs) / outputs if problem.objective.loss == "softmax" else np.eye(outputs)
 
 
 def _exact_gram(problem: Problem, root: AnyArray) -> FloatArray:

@@ -55,12 +55,14 @@ def verified_modulus(problem: Problem, scores: Scores, hessian: FloatArray) -> f
     """Lower bound on the smallest eigenvalue of the exact Hessian, 0 where none could be proved.
 
     Args:
-        problem: objective and records, of a scalar loss.
+        problem: objective and records, of a scalar self-concordant loss.
         scores: scores at w with their errors.
         hessian: the Hessian computed at w, (p, p).
     """
     loss = problem.objective.loss_function
-    if not isinstance(loss, ScalarLoss) or problem.size > MODULUS_LIMIT or not np.all(np.isfinite(hessian)):
+    if not isinstance(loss, ScalarLoss) or not math.isfinite(loss.constants.self_concordance):
+        return 0.0  # where l'' may jump, the Hessian at w says nothing of the way to the minimiser
+    if problem.size > MODULUS_LIMIT or not np.all(np.isfinite(hessian)):
         return 0.0
     symmetric = np.tril(hessian) + np.tril(hessian, -1).T
     guess = float(np.linalg.eigvalsh(symmetric)[0])

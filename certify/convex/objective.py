@@ -33,18 +33,30 @@ class Objective:
         l2: total coefficient of ``||w||^2 / 2``. In scikit-learn's ``LogisticRegression`` it is ``1 / C``.
         fit_intercept: whether a column of ones is appended to the features.
         penalize_intercept: whether ``l2`` applies to that column's weight too.
+        smoothing: width of ``huber-hinge`` or temperature of ``softplus-hinge``; None for every other loss.
+        one_vs_rest: K two-class problems, class k against all others, certified jointly; targets 0..K-1, weights (K, p).
 
     Raises:
-        ConfigurationError: unknown loss, or ``l2`` not a number.
+        ConfigurationError: unknown loss, ``l2`` not a number, or smoothing or one-vs-rest that does not fit the loss.
     """
 
     loss: str
     l2: float
     fit_intercept: bool = False
     penalize_intercept: bool = True
+    smoothing: float | None = None
+    one_vs_rest: bool = False
 
     def __post_init__(self) -> None:
-        get_loss(self.loss)
+        if self.smoothing is not None:
+            if not _is_finite_number(self.smoothing):
+                raise ConfigurationError(
+                    f"smoothing must be a finite number above 0, not {self.smoothing!r}",
+                    where="objective.smoothing",
+                    mend="declare the one the model was trained with, or remove it",
+                )
+            object.__setattr__(self, "smoothing", float(self.smoothing))
+        get_loss(self.loss, self.smoothing, one_vs_rest=self.one_vs_rest)
         if not _is_finite_number(self.l2):
             raise ConfigurationError(
                 f"l2 must be a finite number, not {self.l2!r}",
@@ -56,10 +68,11 @@ class Objective:
     @property
     def loss_function(self) -> Loss:
         """The loss itself."""
-        return get_loss(self.loss)
+        return get_loss(self.loss, self.smoothing, one_vs_rest=self.one_vs_rest)
 
     @property
     def formula(self) -> str:
         """The objective in one line of text."""
         norm = "||w||^2" if self.penalize_intercept or not self.fit_intercept else "||w without intercept||^2"
-        return f"F(w) = sum_i weight_i [{self.loss_function.formula}] + (l2/2) {norm},  z = x_i . w"
+        scores = "z = x_i . w_k, s = +1 where y_i = k" if self.one_vs_rest else "z = x_i . w"
+        return f"F(w) = sum_i weight_i [{self.loss_function.formula}] + (l2/2) {norm},  {scores}"

@@ -36,7 +36,7 @@ def as_parameters(objective: Objective, w: Any, features: int) -> FloatArray:
         raise InputError(
             f"the weights have {len(matrix)} rows, the {objective.loss} loss takes {expected}",
             where="coef",
-            mend="check objective.loss",
+            mend="check objective.loss and objective.one_vs_rest",
         )
     require_finite(matrix, "coef")
     return np.ascontiguousarray(matrix)

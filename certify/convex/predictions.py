@@ -1,8 +1,8 @@
 """What the certified distance says about predictions, without any noise.
 
 If ``||w - w*|| <= D`` then ``|x.w - x.w*| <= ||x|| D`` for every input. A label whose margin is larger than that is
-provably the retrained model's label; for softmax the gap between the two largest scores counts, which changes by at most
-``sqrt(2) ||x|| D`` (in the Frobenius norm of the weights).
+provably the retrained model's label; for softmax and one-vs-rest the gap between the two largest scores counts, which changes
+by at most ``sqrt(2) ||x|| D`` (in the Frobenius norm of the weights).
 """
 
 import math
@@ -16,7 +16,10 @@ from certify.convex.losses.base import TINY, UNIT
 from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray
 
-CLASSIFIERS = ("logistic", "softmax", "squared-hinge")
+CLASSIFIERS = ("logistic", "softmax", "squared-hinge", "huber-hinge", "softplus-hinge")
+
+_PROBABILITY_SLOPES = {"logistic": 0.25, "softmax": 0.5}
+"""Change of a probability for one unit of change of its score; of a gap of scores for softmax."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class PredictionBound:
         records: number of inputs.
         same_label: how many provably get the retrained model's label; None where there are no labels.
         score_change: upper bound on the change of any score.
-        probability_change: upper bound on the change of any predicted probability; None where there is none.
+        probability_change: upper bound on the change of any predicted probability, of each head by itself for one-vs-rest;
+            None where there is none.
     """
 
     records: int
@@ -52,8 +56,11 @@ def bound_predictions(problem: Problem, w: FloatArray, distance: float) -> Predi
         largest = max(largest, float(reach.max()))
         if loss in CLASSIFIERS:
             same += int(np.sum(_margins(block @ w.T) - _margin_error(block, w) > _spread(problem.outputs) * reach))
-    slope = {"logistic": 0.25, "softmax": 0.5}.get(loss)
-    probability = None if slope is None else min(1.0, slope * _spread(problem.outputs) * largest * (1 + 8 * UNIT))
+    slope = _PROBABILITY_SLOPES.get(loss)
+    spread = (
+        1.0 if problem.objective.one_vs_rest else _spread(problem.outputs)
+    )  # a head's probability is its score's own
+    probability = None if slope is None else min(1.0, slope * spread * largest * (1 + 8 * UNIT))
     return PredictionBound(problem.records, same if loss in CLASSIFIERS else None, largest, probability)
 
 

@@ -186,7 +186,7 @@ def bind(objective: Objective, X: Any, y: Any, outputs: int = 1, sample_weight: 
         objective: what is minimised.
         X: features, (n, d).
         y: targets, (n,).
-        outputs: K; 1 for every loss but softmax.
+        outputs: K; 1 for every loss but softmax and one-vs-rest.
         sample_weight: (n,), at least 0; all 1 when absent.
 
     Raises:

@@ -153,6 +153,8 @@ def _objective(inputs: Inputs) -> ObjectiveSummary:
         sample_weights=inputs.dataset.sample_weight is not None,
         features=inputs.dataset.X.shape[1],
         outputs=inputs.problem.outputs,
+        smoothing=objective.smoothing,
+        one_vs_rest=objective.one_vs_rest,
     )
 
 

@@ -34,6 +34,8 @@ class ObjectiveSpec(_Section):
     l2: Annotated[float, Field(allow_inf_nan=False)]
     fit_intercept: bool = False
     penalize_intercept: bool = True
+    smoothing: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    one_vs_rest: bool = False
 
 
 class ColumnsSpec(_Section):

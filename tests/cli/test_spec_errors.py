@@ -109,6 +109,8 @@ def test_a_glm_without_objective_is_refused(project, refuses):
         ("objective.l2", False, "a number"),
         ("objective.l2", 10**400, "a number"),
         ("objective.loss", 3, "text"),
+        ("objective.smoothing", "0.5", "a number"),
+        ("objective.one_vs_rest", "true", "true or false"),
         ("objective.fit_intercept", 1, "true or false"),
         ("objective.fit_intercept", "true", "true or false"),
         ("release.model", 3, "text"),
@@ -150,6 +152,27 @@ def test_an_impossible_value_is_refused_by_key(project, refuses, key, value):
 def test_an_unknown_loss_is_refused_with_the_nearest_one(project, refuses):
     project.put("objective.loss", "logistc")
     refuses(project, "objective.loss", "unknown loss 'logistc'; did you mean 'logistic'?")
+
+
+def test_a_loss_whose_smoothing_is_missing_is_refused(project, refuses):
+    project.put("objective.loss", "huber-hinge")
+    refuses(project, "objective.smoothing", "the huber-hinge loss needs smoothing (h, half the width")
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e-300])
+def test_smoothing_out_of_range_is_refused(project, refuses, value):
+    project.put("objective.loss", "softplus-hinge").put("objective.smoothing", value)
+    refuses(project, "objective.smoothing", "must be a number above 0")
+
+
+def test_smoothing_of_a_loss_that_has_none_is_refused(project, refuses):
+    project.put("objective.smoothing", 0.5)
+    refuses(project, "objective.smoothing", "the logistic loss has no smoothing")
+
+
+def test_one_vs_rest_of_a_loss_without_two_classes_is_refused(project, refuses):
+    project.put("objective.loss", "softmax").put("objective.one_vs_rest", True)
+    refuses(project, "objective.one_vs_rest", "takes a loss of two classes, and softmax is none")
 
 
 @pytest.mark.parametrize("key", ["release.model", "data.path", "data.forget"])

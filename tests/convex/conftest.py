@@ -41,7 +41,70 @@ def _softmax(z: Any, y: Any) -> tuple[Any, Any, Any]:
     return MP.log(total) + top - z[int(y)], slope, curve
 
 
-_LOSSES = {"logistic": _logistic, "squared": _squared, "poisson": _poisson, "softmax": _softmax}
+def _gamma(z: Any, y: Any) -> tuple[Any, Any, Any]:
+    y = MP.mpf(float(y))
+    return z[0] + y * MP.exp(-z[0]), [1 - y * MP.exp(-z[0])], [[y * MP.exp(-z[0])]]
+
+
+def _pseudo_huber(z: Any, y: Any) -> tuple[Any, Any, Any]:
+    t = z[0] - MP.mpf(float(y))
+    root = MP.sqrt(1 + t * t)
+    return t * t / (root + 1), [t / root], [[1 / root**3]]
+
+
+def _log_cosh(z: Any, y: Any) -> tuple[Any, Any, Any]:
+    t = z[0] - MP.mpf(float(y))
+    return MP.log(MP.cosh(t)), [MP.tanh(t)], [[MP.sech(t) ** 2]]
+
+
+def _squared_hinge(z: Any, y: Any) -> tuple[Any, Any, Any]:
+    s = 1 if y == 1 else -1
+    short = 1 - s * z[0]
+    return (short**2 / 2, [-s * short], [[MP.mpf(1)]]) if short > 0 else (MP.mpf(0), [MP.mpf(0)], [[MP.mpf(0)]])
+
+
+def _huber_hinge(z: Any, y: Any, h: Any) -> tuple[Any, Any, Any]:
+    s = 1 if y == 1 else -1
+    margin = s * z[0]
+    if margin > 1 + h:
+        return MP.mpf(0), [MP.mpf(0)], [[MP.mpf(0)]]
+    if margin < 1 - h:
+        return 1 - margin, [MP.mpf(-s)], [[MP.mpf(0)]]
+    return (1 + h - margin) ** 2 / (4 * h), [-s * (1 + h - margin) / (2 * h)], [[1 / (2 * h)]]
+
+
+def _softplus_hinge(z: Any, y: Any, T: Any) -> tuple[Any, Any, Any]:
+    s = 1 if y == 1 else -1
+    v = (1 - s * z[0]) / T
+    tail, other = 1 / (1 + MP.exp(-v)), 1 / (1 + MP.exp(v))
+    return T * MP.log1p(MP.exp(v)), [-s * tail], [[tail * other / T]]
+
+
+_LOSSES = {
+    "logistic": _logistic,
+    "squared": _squared,
+    "poisson": _poisson,
+    "softmax": _softmax,
+    "gamma": _gamma,
+    "pseudo-huber": _pseudo_huber,
+    "log-cosh": _log_cosh,
+    "squared-hinge": _squared_hinge,
+    "huber-hinge": _huber_hinge,
+    "softplus-hinge": _softplus_hinge,
+}
+_SMOOTHED = ("huber-hinge", "softplus-hinge")
+_KINKED = ("squared-hinge", "huber-hinge")
+
+
+def _loss(name: str, z: Any, y: Any, smoothing: Any = 1) -> tuple[Any, Any, Any]:
+    return _LOSSES[name](z, y, MP.mpf(smoothing)) if name in _SMOOTHED else _LOSSES[name](z, y)
+
+
+def _one_vs_rest(name: str, z: Any, y: Any, smoothing: Any) -> tuple[Any, Any, Any]:
+    """A two-class loss for each class, summed."""
+    parts = [_loss(name, [score], 1 if k == int(y) else -1, smoothing) for k, score in enumerate(z)]
+    curve = [[parts[j][2][0][0] if j == k else MP.mpf(0) for k in range(len(z))] for j in range(len(z))]
+    return MP.fsum(part[0] for part in parts), [part[1][0] for part in parts], curve
 
 
 @dataclass
@@ -54,6 +117,8 @@ class Exact:
     weights: list[Any]
     penalty: list[Any]
     outputs: int
+    smoothing: Any = None
+    one_vs_rest: bool = False
 
     @property
     def size(self) -> int:
@@ -66,7 +131,8 @@ class Exact:
             if a == 0:
                 continue
             z = [MP.fdot(x, w[k * p : (k + 1) * p]) for k in range(self.outputs)]
-            result.append((x, a, *_LOSSES[self.loss](z, y)))
+            found = (_one_vs_rest if self.one_vs_rest else _loss)(self.loss, z, y, self.smoothing)
+            result.append((x, a, *found))
         return result
 
     def value(self, w: list[Any]) -> Any:
@@ -105,17 +171,23 @@ class Exact:
         return list(self.hessian(w) * MP.matrix(direction))
 
     def minimiser(self, start: np.ndarray | None = None) -> list[Any]:
-        """Newton with backtracking until the step has no more than 45 leading zeros to add."""
-        w = numbers(np.zeros(self.size) if start is None else start)
+        """Newton with backtracking until the step has no more than 45 leading zeros to add.
+
+        Where the second derivative jumps this is Newton's method on one piece after another, which ends exactly; whether it
+        has ended is then seen from the gradient, which strong convexity turns into a distance.
+        """
+        w, kinked = numbers(np.zeros(self.size) if start is None else start), self.loss in _KINKED
         for _ in range(400):
             gradient, hessian = self._derivatives(w)
+            if kinked and norm(gradient) <= min(self.penalty) * MP.mpf(10) ** -45:
+                return w
             step = list(MP.lu_solve(hessian, MP.matrix(gradient)))
             decrement = MP.fdot(gradient, step)
-            if norm(step) <= MP.mpf(10) ** -45 * (MP.mpf(10) ** -5 + norm(w)):
+            if not kinked and norm(step) <= MP.mpf(10) ** -45 * (MP.mpf(10) ** -5 + norm(w)):
                 return [a - b for a, b in zip(w, step, strict=True)]
             length = MP.mpf(1)
             # near the optimum the full step is right, and differences of F would lose half the digits
-            if decrement > MP.mpf(10) ** -8:
+            if decrement > MP.mpf(10) ** (-40 if kinked else -8):
                 here = self.value(w)
                 while (
                     self.value([a - length * b for a, b in zip(w, step, strict=True)]) > here - length * decrement / 4
@@ -146,7 +218,8 @@ def exact(objective: Any, X: Any, y: Any, weights: Any = None, outputs: int = 1)
     if objective.fit_intercept and not objective.penalize_intercept:
         penalty[-1] = MP.mpf(0)
     weights = np.ones(len(X)) if weights is None else weights
-    return Exact(objective.loss, rows, list(y), numbers(weights), penalty, outputs)
+    smoothing, one_vs_rest = getattr(objective, "smoothing", None), getattr(objective, "one_vs_rest", False)
+    return Exact(objective.loss, rows, list(y), numbers(weights), penalty, outputs, smoothing, one_vs_rest)
 
 
 class Oracle:
@@ -159,9 +232,9 @@ class Oracle:
     distance = staticmethod(distance)
 
     @staticmethod
-    def loss(name: str, z: Any, y: Any) -> tuple[Any, Any, Any]:
+    def loss(name: str, z: Any, y: Any, smoothing: Any = 1) -> tuple[Any, Any, Any]:
         """Value, gradient and second derivative of one record's loss at its scores."""
-        return _LOSSES[name](z, y)
+        return _loss(name, z, y, smoothing)
 
 
 @pytest.fixture(scope="session")

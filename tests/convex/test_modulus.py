@@ -28,7 +28,7 @@ def both(
 @settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    loss=st.sampled_from(["logistic", "squared", "poisson"]),
+    loss=st.sampled_from(["logistic", "squared", "poisson", "gamma", "pseudo-huber", "log-cosh", "softplus-hinge"]),
     size=st.sampled_from([(8, 1), (12, 2), (20, 4), (3, 4), (90, 3)]),
     power=st.sampled_from([-8, -2, 0, 4]),
     spread=st.sampled_from([0, 3, 6, 8]),
@@ -42,7 +42,9 @@ def test_the_modulus_is_never_above_the_smallest_eigenvalue(
     y, w = generator.integers(0, 2, n).astype(float), generator.normal(size=d + 1)
     w[:d] /= np.abs(X).max(axis=0) * d
     weights = generator.uniform(0, 2, n) * (generator.uniform(size=n) > 0.2) + 1e-3
-    objective = Objective(loss, 10.0**power, fit_intercept=True, penalize_intercept=penalised)
+    smoothing = 0.5 if loss == "softplus-hinge" else None
+    objective = Objective(loss, 10.0**power, fit_intercept=True, penalize_intercept=penalised, smoothing=smoothing)
+    y = y + 0.5 if loss == "gamma" else y
     found, truth = both(oracle, objective, X, y, w, weights)
     assert found >= 0
     assert oracle.mp.mpf(found) <= truth

@@ -15,15 +15,28 @@ from certify.convex.problem import Problem, bind
 from certify.core.errors import ConfigurationError, InputError
 from certify.core.rows import MappedRows
 
-LOSSES = ["logistic", "squared", "poisson", "softmax"]
+HEADS = ["logistic", "squared-hinge", "huber-hinge", "softplus-hinge"]
+LOSSES = ["logistic", "squared", "poisson", "softmax", "gamma", "pseudo-huber", "log-cosh", *HEADS[1:]]
+LOSSES += [f"{head} one-vs-rest" for head in HEADS]
+
+
+def declare(loss: str, l2: float, *options: bool) -> Objective:
+    """The objective called so, smoothing and one-vs-rest included."""
+    name, _, rest = loss.partition(" ")
+    smoothing = 0.7 if name in ("huber-hinge", "softplus-hinge") else None
+    return Objective(name, l2, *options, smoothing=smoothing, one_vs_rest=bool(rest))
+
+
+def outputs_of(loss: str) -> int:
+    return 3 if loss == "softmax" or loss.endswith("one-vs-rest") else 1
 
 
 def make(
     loss: str, *, intercept: bool = True, penalised: bool = True, seed: int = 0, n: int = 200
 ) -> tuple[Problem, np.ndarray]:
-    generator, outputs = np.random.default_rng(seed), 3 if loss == "softmax" else 1
-    X, y = generator.normal(size=(n, 3)), generator.integers(0, max(2, outputs), n)
-    problem = bind(Objective(loss, 0.8, intercept, penalised), X, y, outputs, generator.uniform(0.1, 2, n))
+    generator, outputs = np.random.default_rng(seed), outputs_of(loss)
+    X, y = generator.normal(size=(n, 3)), generator.integers(0, max(2, outputs), n) + (loss == "gamma")
+    problem = bind(declare(loss, 0.8, intercept, penalised), X, y, outputs, generator.uniform(0.1, 2, n))
     return problem, generator.normal(size=problem.shape) * 0.5
 
 
@@ -52,16 +65,16 @@ def test_the_hessian_is_symmetric_and_agrees_with_its_product(loss: str, penalis
     hessian, direction = problem.hessian(w), np.random.default_rng(3).normal(size=w.shape)
     np.testing.assert_allclose(hessian, hessian.T, rtol=1e-13)
     np.testing.assert_allclose(
-        (hessian @ direction.ravel()).reshape(w.shape), problem.hessian_product(w, direction), rtol=1e-11
+        (hessian @ direction.ravel()).reshape(w.shape), problem.hessian_product(w, direction), rtol=1e-11, atol=1e-12
     )
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_all_four_agree_with_60_digits(oracle: Any, loss: str) -> None:
-    generator, outputs = np.random.default_rng(4), 3 if loss == "softmax" else 1
-    X, y = generator.normal(size=(20, 2)), generator.integers(0, max(2, outputs), 20)
+    generator, outputs = np.random.default_rng(4), outputs_of(loss)
+    X, y = generator.normal(size=(20, 2)), generator.integers(0, max(2, outputs), 20) + (loss == "gamma")
     weights = generator.uniform(0.1, 2, 20)
-    objective = Objective(loss, 0.3, True, False)
+    objective = declare(loss, 0.3, True, False)
     problem, exact = bind(objective, X, y, outputs, weights), oracle.exact(objective, X, y, weights, outputs)
     w = generator.normal(size=problem.shape)
     point = oracle.numbers(w)
@@ -76,7 +89,7 @@ def test_all_four_agree_with_60_digits(oracle: Any, loss: str) -> None:
 def test_an_intercept_is_a_column_of_ones(loss: str, penalised: bool) -> None:
     problem, w = make(loss, penalised=penalised)
     ones = np.hstack([problem.X, np.ones((problem.records, 1))])
-    flat = Problem(Objective(loss, 0.8), ones, problem.targets, problem.weights, problem.outputs)
+    flat = Problem(declare(loss, 0.8), ones, problem.targets, problem.weights, problem.outputs)
     ridge = np.zeros_like(w) if penalised else np.hstack([np.zeros_like(w[:, :-1]), 0.8 * w[:, -1:]])
     np.testing.assert_allclose(problem.gradient(w), flat.gradient(w) - ridge, rtol=1e-11, atol=1e-12)
     np.testing.assert_array_equal(problem.scores(w), flat.scores(w))
@@ -95,6 +108,43 @@ def test_chunks_do_not_change_the_numbers(monkeypatch: pytest.MonkeyPatch, loss:
     assert len(list(problem.chunks())) == 4
     for one, other in zip((problem.gradient(w), problem.hessian(w), problem.value(w)), whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
+
+
+def test_smoothing_and_heads_stand_in_the_formula() -> None:
+    assert "h = 0.25" in Objective("huber-hinge", 1.0, smoothing=0.25).formula
+    assert "T = 0.1" in Objective("softplus-hinge", 1.0, smoothing=0.1).formula
+    heads = Objective("squared-hinge", 1.0, one_vs_rest=True).formula
+    assert "sum_k max(0, 1 - s z)^2 / 2" in heads
+    assert "z = x_i . w_k, s = +1 where y_i = k" in heads
+
+
+@pytest.mark.parametrize("smoothing", ["0.5", True, math.nan, math.inf, [1.0], 0, -0.5])
+def test_smoothing_that_is_no_positive_number_is_refused(smoothing: Any) -> None:
+    with pytest.raises(ConfigurationError, match="smoothing") as caught:
+        Objective("huber-hinge", 1.0, smoothing=smoothing)
+    assert caught.value.where == "objective.smoothing"
+
+
+def test_smoothing_is_stored_as_a_float() -> None:
+    assert type(Objective("huber-hinge", 1.0, smoothing=2).smoothing) is float
+    assert type(Objective("huber-hinge", 1.0, smoothing=np.float32(0.5)).smoothing) is float
+
+
+@pytest.mark.parametrize("loss", ["softmax", "squared", "poisson", "gamma", "log-cosh", "pseudo-huber"])
+def test_one_vs_rest_is_refused_for_what_is_no_loss_of_two_classes(loss: str) -> None:
+    with pytest.raises(ConfigurationError, match="two classes") as caught:
+        Objective(loss, 1.0, one_vs_rest=True)
+    assert caught.value.where == "objective.one_vs_rest"
+
+
+def test_one_vs_rest_takes_a_row_of_weights_and_a_label_for_each_class() -> None:
+    objective = Objective("logistic", 1.0, one_vs_rest=True)
+    with pytest.raises(InputError, match="one row for each class"):
+        as_parameters(objective, [1.0, 2.0], 2)
+    with pytest.raises(InputError, match=r"0\.\.1 for one-vs-rest logistic"):
+        bind(objective, X, [0, 1, 2], 2)
+    with pytest.raises(InputError, match="one_vs_rest for more classes"):
+        bind(Objective("squared-hinge", 1.0), X, [0, 1, 2])
 
 
 def test_overflow_is_an_infinite_value_without_a_warning() -> None:

@@ -8,15 +8,18 @@ import pytest
 from certify import Objective
 from certify.convex import solve
 from certify.convex.problem import Problem, bind
-from certify.convex.solve import conjugate_gradient, line_search, newton_step
+from certify.convex.solve import conjugate_gradient, exact_line_search, line_search, newton_step
 
-LOSSES = ["logistic", "squared", "poisson", "softmax"]
+LOSSES = ["logistic", "squared", "poisson", "softmax", "gamma", "pseudo-huber", "log-cosh"]
+LOSSES += ["squared-hinge", "huber-hinge", "softplus-hinge", "logistic one-vs-rest", "huber-hinge one-vs-rest"]
 
 
 def make(loss: str) -> tuple[Problem, np.ndarray]:
-    generator, outputs = np.random.default_rng(0), 3 if loss == "softmax" else 1
-    X, y = generator.normal(size=(60, 3)), generator.integers(0, max(2, outputs), 60)
-    problem = bind(Objective(loss, 0.8, True), X, y, outputs)
+    name, _, rest = loss.partition(" ")
+    generator, outputs = np.random.default_rng(0), 3 if loss == "softmax" or rest else 1
+    X, y = generator.normal(size=(60, 3)), generator.integers(0, max(2, outputs), 60) + (loss == "gamma")
+    smoothing = 0.4 if name in ("huber-hinge", "softplus-hinge") else None
+    problem = bind(Objective(name, 0.8, True, smoothing=smoothing, one_vs_rest=bool(rest)), X, y, outputs)
     return problem, generator.normal(size=problem.shape) * 0.3
 
 
@@ -90,3 +93,35 @@ def test_line_search_gives_up_on_a_direction_that_ascends() -> None:
 def test_line_search_gives_up_where_the_objective_overflows() -> None:
     problem, w = make("poisson")
     assert line_search(problem, w * 1e5, w, w) is None
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_exact_line_search_ends_where_the_slope_does(loss: str) -> None:
+    problem, w = make(loss)
+    step = newton_step(problem, w * 4, problem.gradient(w * 4))
+    found = exact_line_search(problem, w * 4, step)
+    assert found is not None
+    steepest = float(np.sum(problem.gradient(w * 4) * step))
+    assert abs(float(np.sum(problem.gradient(found) * step))) < 1e-9 * steepest
+    assert problem.value(found) <= min(problem.value(w * 4 - length * step) for length in (0.0, 0.5, 1.0, 2.0)) + 1e-9
+
+
+def test_the_exact_line_search_gives_up_where_nothing_falls() -> None:
+    problem, w = make("huber-hinge")
+    gradient = problem.gradient(w)
+    assert exact_line_search(problem, w, -gradient) is None
+    assert exact_line_search(problem, w, np.zeros_like(w)) is None
+    assert exact_line_search(problem, w, np.full_like(w, np.nan)) is None
+
+
+def test_heads_are_solved_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    # two blocks of 4 parameters are within a limit of 4; the whole Hessian of 12 is never formed
+    problem, w = make("logistic one-vs-rest")
+    monkeypatch.setattr(solve, "DENSE_LIMIT", 4)
+    sizes = []
+    hessian = Problem.hessian
+    monkeypatch.setattr(Problem, "hessian", lambda self, point: sizes.append(self.size) or hessian(self, point))
+    gradient = problem.gradient(w)
+    step = newton_step(problem, w, gradient)
+    np.testing.assert_allclose(problem.hessian_product(w, step), gradient, rtol=1e-9, atol=1e-9)
+    assert sizes == [4, 4, 4]

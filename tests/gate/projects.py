@@ -13,6 +13,7 @@ from certify.data.dataset import Dataset
 from certify.models.weights import LinearWeights, dump_weights
 from certify.unlearners import ConvexTask, Request, get
 
+HINGES = ("squared-hinge", "huber-hinge", "softplus-hinge")
 RECORDS, FEATURES, FORGOTTEN = 200, 3, (3, 50, 77, 121)
 SPEC = {
     "release": {"model": "unlearned.npz", "kind": "glm", "original": "original.npz"},
@@ -44,8 +45,11 @@ def draw(loss: str = "logistic", *, records: int = RECORDS, features: int = FEAT
         "squared": lambda: score + rng.normal(size=records),
         "poisson": lambda: rng.poisson(np.exp(0.5 * score)).astype(float),
         "softmax": lambda: np.argmax(rng.gumbel(size=(records, 3)) + np.outer(score, [1.0, 0.0, -1.0]), axis=1),
+        "gamma": lambda: rng.gamma(2.0, np.exp(0.5 * score)) + 1e-3,
     }
-    return {"X": X, "y": targets[loss](), "ids": np.array([f"person-{number:04d}" for number in range(records)])}
+    kind = {"pseudo-huber": "squared", "log-cosh": "squared", **dict.fromkeys(HINGES, "logistic")}.get(loss, loss)
+    kind = "softmax" if loss.endswith("one-vs-rest") else kind
+    return {"X": X, "y": targets[kind](), "ids": np.array([f"person-{number:04d}" for number in range(records)])}
 
 
 def dataset(arrays: dict[str, Any]) -> Dataset:
@@ -62,9 +66,16 @@ def train(objective: Objective, arrays: dict[str, Any], forgotten: tuple[int, ..
     return get("retrain")().forget(ConvexTask(objective, padded), Request.at(padded, np.array([len(kept)]))).model
 
 
+def declared(loss: str) -> dict[str, Any]:
+    """[objective] of a project."""
+    name, _, rest = loss.partition(" ")
+    smoothing = {"smoothing": 0.5} if name in HINGES[1:] else {}
+    return {"loss": name, "l2": 4.0, **smoothing, **({"one_vs_rest": True} if rest else {})}
+
+
 @cache
 def _files(loss: str) -> dict[str, bytes]:
-    arrays, objective = draw(loss), Objective(loss, l2=4.0)
+    arrays, objective = draw(loss), Objective(**declared(loss))
     original = train(objective, arrays)
     request = Request.at(dataset(arrays), np.array(FORGOTTEN))
     unlearned = get("newton")(steps=2).forget(ConvexTask(objective, dataset(arrays), original), request).model
@@ -100,7 +111,7 @@ class Project:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.spec["objective"]["loss"] = self.loss
+        self.spec["objective"] = declared(self.loss)
         for name, content in _files(self.loss).items():
             self.write(name, content)
         self.save()

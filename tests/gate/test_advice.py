@@ -9,7 +9,8 @@ from certify.core.rounding import format_upper
 from certify.gate.check import check
 from certify.gate.unlearn import unlearn
 
-LOSSES = ["logistic", "softmax", "squared", "poisson"]
+LOSSES = ["logistic", "softmax", "squared", "poisson", "gamma", "pseudo-huber", "log-cosh", "squared-hinge"]
+LOSSES += ["huber-hinge", "softplus-hinge", "logistic one-vs-rest", "squared-hinge one-vs-rest"]
 
 
 def _remedy(document):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from certify.cli.app import _run
+from certify.core.verdict import Verdict
 from certify.gate.check import check
 from certify.gate.unlearn import unlearn
+from certify.gate.verify import verify
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,13 @@ def test_no_copies_is_a_verified_statement(project):
         ("softmax", "accuracy"),
         ("squared", "root mean squared error"),
         ("poisson", "mean Poisson deviance"),
+        ("gamma", "mean gamma deviance"),
+        ("pseudo-huber", "mean absolute error"),
+        ("log-cosh", "mean absolute error"),
+        ("squared-hinge", "accuracy"),
+        ("huber-hinge", "accuracy"),
+        ("softplus-hinge", "accuracy"),
+        ("squared-hinge one-vs-rest", "accuracy"),
     ],
 )
 def test_utility_is_measured_on_the_test_records(build, projects, loss, metric):
@@ -91,13 +100,63 @@ def test_utility_is_measured_on_the_test_records(build, projects, loss, metric):
     assert (found["metric"], found["records"]) == (metric, 200)
     with np.load(project.folder / "unlearned.npz") as stored:
         scores = other["X"] @ np.atleast_2d(stored["coef"]).T
+    outcome = other["y"]
     truth = {
-        "logistic": lambda z: np.mean((z[:, 0] > 0) == (other["y"] == 1)),
-        "softmax": lambda z: np.mean(z.argmax(axis=1) == other["y"]),
-        "squared": lambda z: np.sqrt(np.mean((z[:, 0] - other["y"]) ** 2)),
-        "poisson": lambda z: _deviance(z[:, 0], other["y"]),
-    }[loss](scores)
+        "accuracy": lambda z: np.mean(((z[:, 0] > 0) if z.shape[1] == 1 else z.argmax(axis=1)) == outcome),
+        "root mean squared error": lambda z: np.sqrt(np.mean((z[:, 0] - outcome) ** 2)),
+        "mean absolute error": lambda z: np.mean(np.abs(z[:, 0] - outcome)),
+        "mean Poisson deviance": lambda z: _deviance(z[:, 0], outcome),
+        "mean gamma deviance": lambda z: np.mean(
+            [2 * (y / m - 1 - np.log(y / m)) for y, m in zip(outcome, np.exp(z[:, 0]), strict=True)]
+        ),
+    }[metric](scores)
     assert found["unlearned"] == pytest.approx(float(truth), rel=1e-9)
+
+
+def test_smoothing_and_heads_stand_in_the_document(build):
+    objective = check(build("huber-hinge").path).document["objective"]
+    assert (objective["smoothing"], objective["one_vs_rest"]) == (0.5, False)
+    assert "h = 0.5" in objective["formula"]
+    objective = check(build("logistic one-vs-rest", "other").path).document["objective"]
+    assert (objective["smoothing"], objective["one_vs_rest"], objective["outputs"]) == (None, True, 3)
+    assert "sum_k log(1 + exp(-s z))" in objective["formula"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "field", "other"),
+    [
+        ("huber-hinge", "smoothing", 0.25),
+        ("softplus-hinge", "smoothing", None),
+        ("logistic one-vs-rest", "one_vs_rest", False),
+    ],
+)
+def test_verify_computes_with_the_declared_smoothing_and_heads(build, tmp_path, loss, field, other):
+    project = build(loss)
+    result = check(project.path)
+    path = project.folder / "certificate.json"
+    path.write_text(result.report.to_json())
+    assert verify(path).verdict is Verdict.PASS
+    changed = result.document
+    changed["objective"][field] = other
+    path.write_text(json.dumps(changed))
+    found = verify(path)
+    assert found.verdict is Verdict.FAIL
+    assert f"objective.{field}" in {item.what for item in found.findings if item.verdict is Verdict.FAIL}
+
+
+def test_a_kinked_loss_with_a_free_intercept_is_refused_and_says_why(build):
+    project = build("squared-hinge").put("objective.fit_intercept", True).put("objective.penalize_intercept", False)
+    project.weights(coef=np.zeros(3), intercept=np.zeros(1))
+    project.drop("release.original")
+    result = check(project.path)
+    assert result.exit_code == 4
+    summary = next(entry.summary for entry in result.report.checks if entry.id == "strong-convexity")
+    assert "the second derivative of the squared-hinge loss jumps" in summary
+
+
+def test_strong_convexity_alone_needs_no_self_concordance(build):
+    assumptions = {item["id"] for item in check(build("squared-hinge").path).document["assumptions"]}
+    assert "self-concordance" not in assumptions
 
 
 def _deviance(z, y):

@@ -13,7 +13,8 @@ from certify.core.verdict import Verdict, worst
 from certify.gate import check as gate
 from certify.gate.check import check
 
-LOSSES = ["logistic", "softmax", "squared", "poisson"]
+LOSSES = ["logistic", "softmax", "squared", "poisson", "gamma", "pseudo-huber", "log-cosh", "squared-hinge"]
+LOSSES += ["huber-hinge", "softplus-hinge", "logistic one-vs-rest", "squared-hinge one-vs-rest"]
 
 
 def _by_id(document):

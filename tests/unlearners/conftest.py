@@ -21,6 +21,14 @@ CASES = {
     "squared-free-intercept": Objective("squared", l2=3.0, fit_intercept=True, penalize_intercept=False),
     "poisson": Objective("poisson", l2=3.0, fit_intercept=True),
     "softmax": Objective("softmax", l2=3.0, fit_intercept=True),
+    "gamma": Objective("gamma", l2=3.0, fit_intercept=True, penalize_intercept=False),
+    "pseudo-huber": Objective("pseudo-huber", l2=3.0),
+    "log-cosh": Objective("log-cosh", l2=3.0, fit_intercept=True),
+    "squared-hinge": Objective("squared-hinge", l2=3.0, fit_intercept=True),
+    "huber-hinge": Objective("huber-hinge", l2=3.0, smoothing=0.5),
+    "softplus-hinge": Objective("softplus-hinge", l2=3.0, smoothing=0.2),
+    "one-vs-rest": Objective("logistic", l2=3.0, fit_intercept=True, penalize_intercept=False, one_vs_rest=True),
+    "one-vs-rest-kinked": Objective("squared-hinge", l2=3.0, one_vs_rest=True),
 }
 
 
@@ -28,9 +36,19 @@ def draw(loss: str, *, records: int = 120, features: int = 4, seed: int = 0) -> 
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(records, features))
     score = X @ np.linspace(1.0, -1.0, features)
+
+    def signs() -> np.ndarray:
+        return np.where(rng.random(records) < 1 / (1 + np.exp(-score)), 1.0, -1.0)
+
     y = {
-        "logistic": lambda: np.where(rng.random(records) < 1 / (1 + np.exp(-score)), 1.0, -1.0),
+        "logistic": signs,
+        "squared-hinge": signs,
+        "huber-hinge": signs,
+        "softplus-hinge": signs,
         "squared": lambda: score + rng.normal(size=records),
+        "pseudo-huber": lambda: score + rng.standard_t(2, size=records),
+        "log-cosh": lambda: score + rng.standard_t(2, size=records),
+        "gamma": lambda: rng.gamma(2.0, np.exp(0.5 * score)) + 1e-3,
         "poisson": lambda: rng.poisson(np.exp(0.5 * score)).astype(float),
         "softmax": lambda: np.argmax(rng.gumbel(size=(records, 3)) + np.outer(score, [1.0, 0.0, -1.0]), axis=1),
     }[loss]()
@@ -69,7 +87,10 @@ def case(objective: Objective, dataset: Dataset, forgotten: np.ndarray = FORGOTT
 
 @pytest.fixture(scope="session")
 def cases() -> dict[str, Case]:
-    return {name: case(objective, draw(objective.loss)) for name, objective in CASES.items()}
+    return {
+        name: case(objective, draw("softmax" if objective.one_vs_rest else objective.loss))
+        for name, objective in CASES.items()
+    }
 
 
 @pytest.fixture(params=CASES)

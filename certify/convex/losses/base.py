@@ -1,6 +1,6 @@
 """What a loss has to provide: values, derivatives, constants that hold, and the rounding error of each derivative.
 
-Shapes: ``n`` records, ``K`` outputs (1 but for softmax). Scores ``z`` are (n, K), the rows of ``X @ w.T``.
+Shapes: ``n`` records, ``K`` outputs (1 but for softmax and one-vs-rest). Scores ``z`` are (n, K), the rows of ``X @ w.T``.
 """
 
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ UNIT = 2.0**-53
 """Unit roundoff of float64."""
 
 FUNCTION_ERROR = 16 * UNIT
-"""Relative error granted to exp and expit. Libraries promise 1 to 4 ulp; tests compare with 60 digits."""
+"""Relative error granted to exp, expit, tanh and hypot. Libraries promise 1 to 4 ulp; tests compare with 60 digits."""
 
 TINY = 1e-300
 """Covers every underflow in one elementwise operation."""
@@ -47,10 +47,20 @@ class Loss(ABC):
     """A convex loss of one record as a function of its scores."""
 
     name: ClassVar[str]
-    formula: ClassVar[str]
     targets: ClassVar[str]
-    constants: ClassVar[LossConstants]
     multi_output: ClassVar[bool] = False
+    smoothing_is: ClassVar[str | None] = None
+    """What the objective's ``smoothing`` means to this loss; None where it has none."""
+
+    @property
+    @abstractmethod
+    def formula(self) -> str:
+        """The loss in one line of text; a class variable, except where it depends on ``smoothing``."""
+
+    @property
+    @abstractmethod
+    def constants(self) -> LossConstants:
+        """Constants that hold for all scores and targets; likewise."""
 
     @abstractmethod
     def prepare(self, y: AnyArray, outputs: int) -> AnyArray:
@@ -135,18 +145,37 @@ class ScalarLoss(Loss):
         column = y[:, None]
         return self.second_sup(z, dz, column) * dz + self.first_rounding(z, column)
 
+    @np.errstate(invalid="ignore")
     def curvature_product_error(
         self, z: FloatArray, dz: FloatArray, y: AnyArray, u: FloatArray, du: FloatArray
     ) -> FloatArray:
         """Product rule with the error of l'' and of ``u``, plus one rounded multiplication."""
         column = y[:, None]
-        changed = self.third_sup(z, dz, column) * dz + self.second_rounding(z, column)
         largest = self.second_sup(z, dz, column)
+        # l'' is never negative: where it jumps (third_sup infinite, and undefined times a dz of 0) it still changes by no
+        # more than its supremum
+        changed = np.fmin(self.third_sup(z, dz, column) * dz, largest) + self.second_rounding(z, column)
         return changed * np.abs(u) + largest * du + 2 * UNIT * (largest + changed) * np.abs(u) + TINY
 
     def curvature_trace(self, z: FloatArray, dz: FloatArray, y: AnyArray) -> FloatArray:
         """l'' has one entry: its supremum over the interval."""
         return self.second_sup(z, dz, y[:, None])[:, 0]
+
+
+class TwoClassLoss(ScalarLoss):
+    """A loss of the margin ``s z``; its prepared targets are the signs s, -1.0 or +1.0."""
+
+    targets: ClassVar[str] = "two classes, {0, 1} or {-1, +1}"
+
+    def prepare(self, y: AnyArray, outputs: int) -> AnyArray:
+        """Targets as signs -1.0 and +1.0."""
+        del outputs
+        seen = set(np.unique(y).tolist())
+        if not (seen <= {0, 1} or seen <= {-1, 1}):
+            raise TargetError(
+                f"labels must be {{0, 1}} or {{-1, +1}} for the {self.name} loss; use softmax or one_vs_rest for more classes"
+            )
+        return np.where(np.asarray(y) == 1, 1.0, -1.0)
 
 
 def real_targets(y: AnyArray) -> FloatArray:

@@ -6,11 +6,11 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit
 
-from certify.convex.losses.base import FUNCTION_ERROR, TINY, LossConstants, ScalarLoss, TargetError
+from certify.convex.losses.base import FUNCTION_ERROR, TINY, LossConstants, TwoClassLoss
 from certify.core.arrays import AnyArray, FloatArray
 
 
-class Logistic(ScalarLoss):
+class Logistic(TwoClassLoss):
     """``log(1 + exp(-s z))`` with s = +1 for the positive class and -1 for the other.
 
     l' = -s expit(-s z), l'' = expit(z) expit(-z) <= 1/4, |l'''| <= 1/(6 sqrt 3) (at z = +-1.317; not 1/4),
@@ -19,16 +19,7 @@ class Logistic(ScalarLoss):
 
     name: ClassVar[str] = "logistic"
     formula: ClassVar[str] = "log(1 + exp(-s z)), s = +1 or -1"
-    targets: ClassVar[str] = "two classes, {0, 1} or {-1, +1}"
     constants: ClassVar[LossConstants] = LossConstants(1.0, 0.25, math.nextafter(1 / (6 * math.sqrt(3)), 1), 1.0)
-
-    def prepare(self, y: AnyArray, outputs: int) -> AnyArray:
-        """Targets as signs -1.0 and +1.0."""
-        del outputs
-        seen = set(np.unique(y).tolist())
-        if not (seen <= {0, 1} or seen <= {-1, 1}):
-            raise TargetError("labels must be {0, 1} or {-1, +1} for the logistic loss; use softmax for more classes")
-        return np.where(np.asarray(y) == 1, 1.0, -1.0)
 
     def value(self, z: FloatArray, y: AnyArray) -> FloatArray:
         """log(1 + exp(-s z)), without overflow."""

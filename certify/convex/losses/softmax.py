@@ -11,6 +11,18 @@ from certify.convex.losses.base import FUNCTION_ERROR, TINY, UNIT, Loss, LossCon
 from certify.core.arrays import AnyArray, FloatArray
 
 
+def class_numbers(y: AnyArray, outputs: int, name: str) -> AnyArray:
+    """Targets as whole numbers 0..outputs-1.
+
+    Raises:
+        TargetError: a target is none of them.
+    """
+    values = np.asarray(y)
+    if np.any(values != np.floor(values)) or np.any(values < 0) or np.any(values >= outputs):
+        raise TargetError(f"labels must be whole numbers 0..{outputs - 1} for {name} with {outputs} classes")
+    return values.astype(np.int64)
+
+
 class Softmax(Loss):
     """``log(sum_k exp z_k) - z_y``. Constants hold for the Euclidean norm of the scores.
 
@@ -32,10 +44,7 @@ class Softmax(Loss):
 
     def prepare(self, y: AnyArray, outputs: int) -> AnyArray:
         """Targets as class numbers."""
-        values = np.asarray(y)
-        if np.any(values != np.floor(values)) or np.any(values < 0) or np.any(values >= outputs):
-            raise TargetError(f"labels must be whole numbers 0..{outputs - 1} for softmax with {outputs} classes")
-        return values.astype(np.int64)
+        return class_numbers(y, outputs, self.name)
 
     def value(self, z: FloatArray, y: AnyArray) -> FloatArray:
         """log-sum-exp minus the score of the record's class."""
