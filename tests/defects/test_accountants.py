@@ -111,7 +111,7 @@ def from_renyi(divergence, delta):
 @pytest.mark.parametrize(("target", "logged", "supported"), [(1.0, 1.004, 6.57), (10.0, 10.004, 28.4)])
 def test_defect_09_the_missing_alpha_hides_most_of_epsilon(judged, target, logged, supported):
     noise_std = DISTANCE / math.sqrt(2 * target)  # D_alpha = alpha target
-    published = from_renyi(lambda order: target, DELTA)
+    published = from_renyi(lambda _: target, DELTA)
     assert published == pytest.approx(logged, abs=5e-4)
     exact = gaussian.epsilon(math.sqrt(2 * target), DELTA)
     assert exact == pytest.approx(supported, abs=0.05)
@@ -123,7 +123,7 @@ def test_defect_09_the_missing_alpha_hides_most_of_epsilon(judged, target, logge
 
 
 def test_defect_09_an_attack_proves_more_than_was_logged():
-    assert attacked(math.sqrt(2.0), 3.0, seed=9) > 2.5 > from_renyi(lambda order: 1.0, DELTA)
+    assert attacked(math.sqrt(2.0), 3.0, seed=9) > 2.5 > from_renyi(lambda _: 1.0, DELTA)
 
 
 def test_control_09_noise_for_the_exact_curve_passes(judged):

@@ -3,6 +3,7 @@
 Numbers are those of docs/defects.md.
 """
 
+import hashlib
 import json
 from fractions import Fraction
 
@@ -62,8 +63,6 @@ def test_defect_06_a_certificate_rewritten_for_them_is_not_the_one_that_was_book
     bench.project.weights(done.weights.name, coef=bench.retrained)
     document = json.loads(done.certificate.read_text())
     content = done.weights.read_bytes()
-    import hashlib
-
     document["release"]["file"] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     done.certificate.write_text(json.dumps(document))
     found = verify(done.certificate)
@@ -105,6 +104,19 @@ def test_control_07_two_releases_from_one_state_of_the_world_differ(bench):
         torch.manual_seed(42)
         drawn.append(load_weights(release(spec).weights)[0].coef)
     assert np.all(drawn[0] != drawn[1])
+
+
+# ------------------------------------------------------------------------- 16: one deletion charged, every time anew
+
+
+def test_defect_16_every_release_is_charged_and_none_as_if_it_were_the_first(bench):
+    spec = bench.lay(bench.retrained, policy__max_total_mu=0.5)
+    one = gaussian.mu(1.0, 1e-5)
+    for releases in (1, 2, 3):
+        assert release(spec).result.report.release.total_mu == pytest.approx(one * releases**0.5, rel=1e-2)
+    last = release(spec)  # 0.536
+    assert last.result.verdict is Verdict.FAIL
+    assert last.weights is None
 
 
 # ------------------------------------------------------------------ 21: what floating-point noise tells in its low bits

@@ -270,7 +270,7 @@ def test_defect_forgotten_near_duplicate(bench, change):
     answer = bench.gate(bench.minimise(bench.kept))
     assert answer.report.request.copies_retained == 0
     assert copies(answer).status == "declared"
-    assert "1 retained record lies within" in copies(answer).evidence
+    assert "1 retained record lies within 0.01 standard deviations" in copies(answer).evidence
 
 
 def test_control_duplicate_forgotten_too(bench):
@@ -279,3 +279,10 @@ def test_control_duplicate_forgotten_too(bench):
     answer = bench.gate(bench.minimise(bench.kept))
     assert answer.verdict is Verdict.PASS
     assert (copies(answer).status, answer.report.request.copies_retained) == ("verified", 0)
+
+
+def test_near_copies_that_were_not_searched_for_are_not_called_absent(bench, monkeypatch):
+    monkeypatch.setattr("certify.data.copies._PAIRS", -1)
+    answer = bench.gate(bench.retrained)
+    assert copies(answer).status == "declared"
+    assert "not searched" in copies(answer).evidence

@@ -266,9 +266,7 @@ def test_defect_16_a_radius_of_the_wrong_field_is_always_1(bench):
 
 
 def test_control_16_the_radius_of_the_gradient_gives_steps_that_pass(bench):
-    radius = spectral_radius(
-        lambda w: bench.gradient(w, bench.kept), bench.original, np.random.default_rng(0)
-    )
+    radius = spectral_radius(lambda w: bench.gradient(w, bench.kept), bench.original, np.random.default_rng(0))
     truth = np.linalg.eigvalsh(bench.hessian(bench.original, bench.kept))[-1]
     assert radius == pytest.approx(truth, rel=1e-3)
     assert bench.gate(descend(bench, 1.1 * radius)).verdict is Verdict.PASS
