@@ -9,7 +9,7 @@ import pytest
 NUMBERS = range(1, 22)
 
 
-def tests_here():
+def names_of_tests():
     """Every test function of this folder, by name."""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in Path(__file__).parent.glob("test_*.py")]
     return {node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -31,9 +31,9 @@ def test_every_number_stands_in_the_table_once_with_a_test(rows):
 
 def test_the_table_names_exactly_the_tests_there_are(rows):
     named = {f"test_defect_{number:02d}_{name}" for number, names in rows.items() for name in names}
-    assert named == {name for name in tests_here() if re.match(r"test_defect_\d", name)}
+    assert named == {name for name in names_of_tests() if re.match(r"test_defect_\d", name)}
 
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_every_number_has_a_control(number):
-    assert any(name.startswith(f"test_control_{number:02d}_") for name in tests_here())
+    assert any(name.startswith(f"test_control_{number:02d}_") for name in names_of_tests())
