@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 
+from certify.core.rows import MappedRows
 from certify.data import copies
 from certify.data.copies import NEARNESS, near_copies
 from certify.data.dataset import Dataset
@@ -72,7 +74,38 @@ def test_extreme_numbers_are_survived(size):
     assert near_copies(records(np.delete(X, 3, 0)), records(X[3:4])) == 1
 
 
-def test_too_many_pairs_are_left_and_not_called_none_found(monkeypatch):
-    monkeypatch.setattr(copies, "_PAIRS", 10)
-    X = np.random.default_rng(0).normal(size=(5000, 2))
+@pytest.mark.parametrize("work", [10, 400])
+def test_too_many_pairs_are_left_and_not_called_none_found(monkeypatch, work):
+    monkeypatch.setattr(copies, "_WORK", work)
+    X = np.random.default_rng(0).normal(size=(300, 20))
     assert near_copies(records(X), records(X[:100] + 1e-6)) is None
+
+
+def test_sparse_records_are_not_searched():
+    X = sparse.csr_array(np.eye(5))
+    assert near_copies(Dataset(X, np.zeros(5), np.arange(5)), Dataset(X[:1], np.zeros(1), np.arange(1))) is None
+
+
+def test_records_left_in_a_file_or_less_some_rows_are_searched_alike(tmp_path):
+    X = np.random.default_rng(0).normal(size=(300, 5))
+    X[200:203] = X[7] + 1e-5
+    np.save(tmp_path / "X.npy", X)
+    mapped = MappedRows(np.load(tmp_path / "X.npy", mmap_mode="r"))
+    for form in (X, mapped):
+        data = records(form)
+        gone = np.array([3, 7])
+        assert near_copies(data.without(gone), data.take(gone)) == 3
+
+
+@pytest.mark.parametrize("width", [1, 63, 65, 300])
+def test_more_features_than_a_direction_has_miss_nothing(width):
+    rng = np.random.default_rng(width)
+    X = rng.normal(size=(400, width))
+    wanted = records(X[:20] + 0.009 * rng.uniform(-1, 1, size=(20, width)) * X.std(0))
+    assert near_copies(records(X), wanted) >= 20
+    assert near_copies(records(X), wanted) == slow(records(X), wanted)
+
+
+def test_a_record_beyond_all_others_is_near_nobody():
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    assert near_copies(records(X), records(np.full((1, 3), 1e308))) == 0

@@ -282,7 +282,7 @@ def test_control_duplicate_forgotten_too(bench):
 
 
 def test_near_copies_that_were_not_searched_for_are_not_called_absent(bench, monkeypatch):
-    monkeypatch.setattr("certify.data.copies._PAIRS", -1)
+    monkeypatch.setattr("certify.data.copies._WORK", -1)
     answer = bench.gate(bench.retrained)
     assert copies(answer).status == "declared"
     assert "not searched" in copies(answer).evidence
