@@ -121,7 +121,7 @@ def test_defect_16_every_release_is_charged_and_none_as_if_it_were_the_first(ben
 
 # ------------------------------------------------------------------ 21: what floating-point noise tells in its low bits
 
-STD, SHIFT, DRAWS = 2.0**-6, 1e-6 * 2.0**-6, 20_000
+STD, SHIFT, DRAWS = 2.0**-6, 1e-6 * 2.0**-6, 5_000
 
 
 def single_precision(w, rng):

@@ -136,13 +136,18 @@ def poisoned(size: float) -> tuple[Dataset, Request]:
     return data, Request.at(data, np.arange(6))
 
 
+def retained(data: Dataset, gone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features and targets of all other records."""
+    return np.delete(np.asarray(data.X), gone, axis=0), np.delete(data.y, gone)
+
+
 def computed_beforehand(data: Dataset, w: np.ndarray, request: Request) -> float:
     """gamma ||X|| ||step|| ||X step||, gamma = 1/4: what a budget is charged that does not measure."""
-    kept = data.without(request.forgotten)
-    p = 1 / (1 + np.exp(-kept.X @ w))
-    hessian = (kept.X.T * (p * (1 - p))) @ kept.X + OBJECTIVE.l2 * np.eye(3)
-    step = np.linalg.solve(hessian, kept.X.T @ (p - kept.y) + OBJECTIVE.l2 * w)
-    return float(0.25 * np.linalg.norm(kept.X, 2) * np.linalg.norm(step) * np.linalg.norm(kept.X @ step))
+    X, y = retained(data, request.forgotten)
+    p = 1 / (1 + np.exp(-X @ w))
+    hessian = (X.T * (p * (1 - p))) @ X + OBJECTIVE.l2 * np.eye(3)
+    step = np.linalg.solve(hessian, X.T @ (p - y) + OBJECTIVE.l2 * w)
+    return float(0.25 * np.linalg.norm(X, 2) * np.linalg.norm(step) * np.linalg.norm(X @ step))
 
 
 def unlearn(data: Dataset, request: Request) -> tuple[int, float, float, float]:
@@ -151,9 +156,9 @@ def unlearn(data: Dataset, request: Request) -> tuple[int, float, float, float]:
     original = LinearWeights.from_parameters(w, intercept=False)
     method = unlearners.get("newton")(tolerance=1e-6)
     done = method.forget(ConvexTask(OBJECTIVE, data, original), request)
-    kept = data.without(request.forgotten)
-    certified = float(bound_distance(OBJECTIVE, kept.X, kept.y, done.model.coef).distance)
-    true = float(np.linalg.norm(done.state - project.fitted(kept.X, kept.y)))
+    X, y = retained(data, request.forgotten)
+    certified = float(bound_distance(OBJECTIVE, X, y, done.model.coef).distance)
+    true = float(np.linalg.norm(done.state - project.fitted(X, y)))
     return done.evidence.counts["iterations"], certified, true, computed_beforehand(data, w.ravel(), request)
 
 
@@ -175,10 +180,10 @@ def test_poison_is_charged_by_the_policy_like_any_other_record(tmp_path: Path) -
     for size in (1.0, 20.0):
         spec = project.make(tmp_path / f"p{size:.0f}", forget=tuple(range(6)))
         data, request = poisoned(size)
-        kept = data.without(request.forgotten)
+        kept = retained(data, request.forgotten)
         np.savez(spec.parent / "train.npz", X=data.X, y=data.y, ids=data.ids)
         np.savez(spec.parent / "original.npz", coef=project.fitted(data.X, data.y))
-        np.savez(spec.parent / "unlearned.npz", coef=project.fitted(kept.X, kept.y))
+        np.savez(spec.parent / "unlearned.npz", coef=project.fitted(*kept))
         part = release(spec).result.report.release
         assert part is not None
         totals.append(part.total_mu)
@@ -214,8 +219,8 @@ class Chooser:
         (self.folder / "forget.txt").write_text("\n".join(f"person-{row}" for row in self.gone))
 
     def truth(self) -> float:
-        kept = self.data.without(np.array(sorted(self.gone)))
-        return float(np.linalg.norm(self.state.coef.ravel() - project.fitted(kept.X, kept.y).ravel()))
+        kept = retained(self.data, np.array(self.gone))
+        return float(np.linalg.norm(self.state.coef.ravel() - project.fitted(*kept).ravel()))
 
 
 def test_adaptive_deletion_of_the_worst_records_stays_certified_round_after_round(tmp_path: Path) -> None:
