@@ -6,6 +6,7 @@ from certify.convex.losses.base import FUNCTION_ERROR, UNIT
 from certify.convex.selftest import function_error
 from certify.core.rounding import format_lower, format_plain, format_upper
 from certify.core.verdict import Verdict
+from certify.data.copies import NEARNESS
 from certify.gate.inputs import Inputs
 from certify.gate.measure import Measurement, shift_limit
 from certify.gate.spec import PolicySpec
@@ -99,7 +100,7 @@ def attacker(measured: Measurement) -> Attacker:
 
 
 def assumptions(
-    inputs: Inputs, policy: PolicySpec, measured: Measurement | None, refusal: str | None, copies: int
+    inputs: Inputs, policy: PolicySpec, measured: Measurement | None, refusal: str | None, copies: int, near: int | None
 ) -> tuple[Assumption, ...]:
     """Every condition of the theorem, and how it is known to hold."""
     parts = [
@@ -108,7 +109,7 @@ def assumptions(
         _convex(measured, refusal),
         *_concordant(inputs, measured),
     ]
-    return (*parts, *_shaped(measured), *_arithmetic(measured), _copies(copies), *_declared(inputs, policy))
+    return (*parts, *_shaped(measured), *_arithmetic(measured), _copies(copies, near), *_declared(inputs, policy))
 
 
 def _records(inputs: Inputs) -> Assumption:
@@ -195,15 +196,29 @@ def _arithmetic(measured: Measurement | None) -> tuple[Assumption, ...]:
     return error, functions, model
 
 
-def _copies(copies: int) -> Assumption:
+def _copies(copies: int, near: int | None) -> Assumption:
+    """Copies are somebody else's as far as anyone can tell from the data; how many there are is measured."""
     return Assumption(
         id="copies",
-        statement="Retained records that equal a forgotten one belong to somebody else.",
-        status="verified" if copies == 0 else "declared",
-        evidence="no exact copy found"
-        if copies == 0
-        else f"{copies:,} retained records equal a forgotten one in every feature and in the target; they were not removed",
+        statement="Retained records that equal a forgotten one, or nearly so, belong to somebody else.",
+        status="verified" if copies == 0 and near == 0 else "declared",
+        evidence=_copies_found(copies, near),
     )
+
+
+def _copies_found(copies: int, near: int | None) -> str:
+    equal = f"{_counted(copies, 'equals', 'equal')} a forgotten one in every feature and in the target"
+    close = f"{_counted(near or 0, 'lies', 'lie')} within {NEARNESS:g} standard deviations of a forgotten one in every feature and in the target"
+    if copies == 0 and near == 0:
+        return "no exact or near copy found"
+    if near is None:
+        return f"{equal}; near copies were not searched for (sparse features, or too many records to compare)"
+    found = [words for count, words in ((copies, equal), (near, close)) if count]
+    return "; ".join(found) + "; they were not removed, and the certificate does not cover them"
+
+
+def _counted(count: int, singular: str, plural: str) -> str:
+    return f"{count:,} retained record {singular}" if count == 1 else f"{count:,} retained records {plural}"
 
 
 def _declared(inputs: Inputs, policy: PolicySpec) -> tuple[Assumption, ...]:

@@ -13,6 +13,7 @@ from certify.convex.predictions import bound_predictions
 from certify.core.errors import ConfigurationError
 from certify.core.files import FileRecord
 from certify.core.verdict import Verdict, worst
+from certify.data.copies import near_copies
 from certify.gate import claims
 from certify.gate.evidence import read_evidence
 from certify.gate.inputs import Inputs, Model
@@ -47,11 +48,9 @@ def build_document(
     steps: tuple[NextStep, ...],
 ) -> Document:
     """Everything a check found, as one document."""
-    policy, copies = (
-        inputs.loaded.spec.policy,
-        inputs.retained.copies_of(inputs.dataset.take(inputs.forgotten)),
-    )
-    assumptions = claims.assumptions(inputs, policy, measured, refusal, copies)
+    policy, forgotten = inputs.loaded.spec.policy, inputs.dataset.take(inputs.forgotten)
+    copies, near = inputs.retained.copies_of(forgotten), near_copies(inputs.retained, forgotten)
+    assumptions = claims.assumptions(inputs, policy, measured, refusal, copies, near)
     verdict = worst([check.verdict for check in checks])
     if verdict is Verdict.PASS and any(item.status == "violated" for item in assumptions):
         verdict = Verdict.REFUSED  # a violated assumption is never a pass, whatever the checks say
