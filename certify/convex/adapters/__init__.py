@@ -12,7 +12,17 @@ from certify.convex.objective import Objective
 from certify.core.arrays import FloatArray
 from certify.core.errors import AssumptionViolatedError, InputError
 
-__all__ = ["Declared", "FittedModel", "NoAdapterError", "Scale", "adapt", "agreed_weights", "kin"]
+__all__ = [
+    "Declared",
+    "FittedModel",
+    "NoAdapterError",
+    "Scale",
+    "adapt",
+    "agreed_weights",
+    "kin",
+    "require_agreement",
+    "total",
+]
 
 _HOMES = {
     "sklearn": ("scikit-learn", "sklearn"),

@@ -7,40 +7,83 @@ from typing import Any
 from certify.convex.adapters import adapt
 from certify.convex.adapters.base import FittedModel, total
 from certify.convex.adapters.pipelines import dense, transform
-from certify.convex.certificate import DistanceBound, bound_distance
+from certify.convex.certificate import DistanceBound, certify_parameters
 from certify.convex.numbers import as_matrix
 from certify.convex.objective import Objective
-from certify.core.arrays import AnyArray, FloatArray
+from certify.convex.parameters import as_parameters
+from certify.convex.problem import Problem, bind
+from certify.core.arrays import FloatArray
 from certify.core.bounds import UpperBound
 from certify.core.errors import AssumptionViolatedError
 
 
 @dataclass(frozen=True, eq=False)
-class ModelBound:
-    """A certificate of a fitted model, with all that was read from the model.
+class ModelProblem:
+    """A fitted model as a problem of this library.
 
     Attributes:
-        bound: every bound on the distance of its parameters to the retrained ones.
-        objective: what was certified, on the retained records.
+        problem: its objective, bound to the retained records.
+        parameters: its weights, (K, p).
         model: what the adapter read.
         transformers: the steps before the model that may be released with it, by name.
-        features, targets, sample_weight: the records in the form that ``bound_distance`` takes.
         notes: what else somebody who reads the certificate has to know.
     """
 
-    bound: DistanceBound
-    objective: Objective
+    problem: Problem
+    parameters: FloatArray = field(repr=False)
     model: FittedModel
     transformers: tuple[tuple[str, Any], ...]
-    features: AnyArray = field(repr=False)
-    targets: AnyArray = field(repr=False)
-    sample_weight: FloatArray = field(repr=False)
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
+
+    @property
+    def objective(self) -> Objective:
+        """What training on the retained records minimises."""
+        return self.problem.objective
+
+
+@dataclass(frozen=True, eq=False)
+class ModelBound(ModelProblem):
+    """The same with its certificate.
+
+    Attributes:
+        bound: every bound on the distance of the parameters to the retrained ones.
+    """
+
+    bound: DistanceBound
 
     @property
     def distance(self) -> UpperBound:
         """Certified: ``||w - w*||`` is at most this, rounding included."""
         return self.bound.distance
+
+
+def bind_model(
+    model: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    refit: bool = False,
+    public: Collection[str] = (),
+    **declared: Any,
+) -> ModelProblem:
+    """What :func:`bound_model` certifies, without the certificate: same arguments, same errors but for those of the bound."""
+    fitted = adapt(model, **declared)
+    made = transform(fitted.steps, X, y, refit=refit, public=public)
+    features = fitted.design(as_matrix(dense(made.features)))
+    coef, intercept = fitted.parameters
+    if fitted.steps and features.shape[1] != coef.shape[1]:
+        raise AssumptionViolatedError(
+            f"fitted on the retained records the transformers give {features.shape[1]} features, the model has weights for {coef.shape[1]}",
+            where=fitted.title,
+            mend="train the whole pipeline again on the retained records",
+        )
+    targets = fitted.targets(y, len(features))
+    weights = fitted.weights(y, sample_weight, len(features))
+    objective = fitted.objective(len(features), total(weights))
+    parameters = as_parameters(objective, coef if intercept is None else (coef, intercept), features.shape[1])
+    problem = bind(objective, features, targets, len(parameters), weights)
+    return ModelProblem(problem, parameters, fitted, made.steps, (*fitted.notes, *made.notes))
 
 
 def bound_model(
@@ -56,7 +99,7 @@ def bound_model(
     """Bound the distance of a fitted model to the one retrained on the retained records.
 
     Reads the objective from the model in its library's conventions, encodes the labels in the order of its classes, multiplies
-    the sample weights by its class weights, checks the transformers of a pipeline, and calls :func:`certify.bound_distance`.
+    the sample weights by its class weights, checks the transformers of a pipeline, and bounds as :func:`certify.bound_distance`.
 
     Args:
         model: a fitted scikit-learn estimator or pipeline, statsmodels results, or a ``torch.nn.Linear``.
@@ -74,18 +117,6 @@ def bound_model(
     Example:
         ``bound_model(LogisticRegression(C=0.1).fit(X, y), X, y).distance``
     """
-    fitted = adapt(model, **declared)
-    made = transform(fitted.steps, X, y, refit=refit, public=public)
-    features = fitted.design(as_matrix(dense(made.features)))
-    coef, intercept = fitted.parameters
-    if fitted.steps and features.shape[1] != coef.shape[1]:
-        raise AssumptionViolatedError(
-            f"fitted on the retained records the transformers give {features.shape[1]} features, the model has weights for {coef.shape[1]}",
-            where=fitted.title,
-            mend="train the whole pipeline again on the retained records",
-        )
-    weights = fitted.weights(y, sample_weight, len(features))
-    targets = fitted.targets(y, len(features))
-    objective = fitted.objective(len(features), total(weights))
-    bound = bound_distance(objective, features, targets, coef if intercept is None else (coef, intercept), weights)
-    return ModelBound(bound, objective, fitted, made.steps, features, targets, weights, (*fitted.notes, *made.notes))
+    made = bind_model(model, X, y, sample_weight, refit=refit, public=public, **declared)
+    bound = certify_parameters(made.problem, made.parameters)
+    return ModelBound(made.problem, made.parameters, made.model, made.transformers, made.notes, bound)
