@@ -237,7 +237,7 @@ def test_a_pass_of_stochastic_gradients_follows_our_gradient(tools, name, loss, 
         # one pass of theirs may count several of our losses: all that matters is the direction
         scale = float(np.sum(gradient * moved) / np.sum(gradient * gradient))
         gap = np.linalg.norm(moved - scale * gradient) / np.linalg.norm(moved)
-        assert (gap < 1e-3) is (factor == 1.0), (factor, gap)
+        assert bool(gap < 1e-3) is (factor == 1.0), (factor, gap)
         assert factor != 1.0 or scale == pytest.approx(2.0 if loss == "squared_hinge" else 1.0, rel=1e-3)
 
 
