@@ -113,7 +113,7 @@ def bound_distance(objective: Objective, X: Any, y: Any, w: Any, sample_weight: 
         True
     """
     matrix = as_matrix(X)
-    plain = agreed_weights(objective, w, len(matrix), sample_weight)
+    plain = agreed_weights(objective, w, matrix.shape[0], sample_weight)
     parameters = as_parameters(objective, plain, matrix.shape[1])
     return certify_parameters(bind(objective, matrix, y, len(parameters), sample_weight), parameters)
 

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from certify.convex.adapters.base import Declared, FittedModel, NoAdapterError, Scale, disagreement, total
+from certify.convex.numbers import as_column
 from certify.convex.objective import Objective
-from certify.core.arrays import FloatArray
 from certify.core.errors import AssumptionViolatedError, InputError
 
 __all__ = [
@@ -92,7 +92,7 @@ def _version(distribution: str, module: str) -> str:
         return "of unknown version"
 
 
-def agreed_weights(objective: Objective, w: Any, records: int, sample_weight: FloatArray | None) -> Any:
+def agreed_weights(objective: Objective, w: Any, records: int, sample_weight: Any = None) -> Any:
     """Weights of a model whose own objective on so many records does not contradict the declared one; anything else as it is.
 
     Raises:
@@ -102,14 +102,16 @@ def agreed_weights(objective: Objective, w: Any, records: int, sample_weight: Fl
     found = kin(w)
     if found is None or (found[0] == "torch" and found[1] != "Linear"):
         return w
-    given = {"loss": objective.loss, "l2": objective.l2, "penalize_intercept": objective.penalize_intercept}
+    if found[0] == "torch":
+        return adapt(w, loss=objective.loss, l2=objective.l2).parameters  # it says nothing that could contradict
     try:
-        fitted = adapt(w, **given) if found[0] == "torch" else adapt(w)  # type: ignore[arg-type]
+        fitted = adapt(w)
     except NoAdapterError:
         if hasattr(w, "coef_"):
             return w  # an estimator nobody here knows: its weights are what they are, its objective is the declared one
         raise
-    require_agreement(fitted, objective, records, float(records) if sample_weight is None else total(sample_weight))
+    weight = float(records) if sample_weight is None else total(as_column(sample_weight, "sample_weight", records))
+    require_agreement(fitted, objective, records, weight)
     return fitted.parameters
 
 

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from certify.convex.losses import LOSSES
-from certify.convex.numbers import as_column, as_numbers, exactly_float64
+from certify.convex.numbers import as_column, as_matrix, as_numbers, exactly_float64
 from certify.convex.objective import Objective
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import AssumptionViolatedError, ConfigurationError, InputError
+from certify.core.rows import Rows, is_sparse
 
 CLOSE = 1e-9
 """Relative difference up to which two penalties are one number written twice, as 1/C and its decimal."""
@@ -127,11 +128,17 @@ class FittedModel:
             return self.coef, self.intercept
         return np.hstack([self.coef, (self.intercept / self.intercept_scaling)[:, None]]), None
 
-    def design(self, X: AnyArray) -> AnyArray:
+    def design(self, X: Any) -> Rows:
         """The features as the parameters count them: with the column s where there is one."""
+        rows = as_matrix(X)
         if self.intercept is None or self.fit_intercept:
-            return X
-        return np.hstack([X, np.full((len(X), 1), self.intercept_scaling)])
+            return rows
+        column = np.full((rows.shape[0], 1), self.intercept_scaling)
+        if is_sparse(rows):
+            from scipy import sparse
+
+            return as_matrix(sparse.hstack([rows, column], format="csr"))
+        return np.hstack([np.asarray(rows[:], dtype=np.float64), column])
 
     def objective(self, records: int, total_weight: float) -> Objective:
         """What training on that many records, with that sum of their weights, minimises.

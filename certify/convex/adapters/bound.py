@@ -6,9 +6,8 @@ from typing import Any
 
 from certify.convex.adapters import adapt
 from certify.convex.adapters.base import FittedModel, total
-from certify.convex.adapters.pipelines import dense, transform
+from certify.convex.adapters.pipelines import transform
 from certify.convex.certificate import DistanceBound, certify_parameters
-from certify.convex.numbers import as_matrix
 from certify.convex.objective import Objective
 from certify.convex.parameters import as_parameters
 from certify.convex.problem import Problem, bind
@@ -70,7 +69,8 @@ def bind_model(
     """What :func:`bound_model` certifies, without the certificate: same arguments, same errors but for those of the bound."""
     fitted = adapt(model, **declared)
     made = transform(fitted.steps, X, y, refit=refit, public=public)
-    features = fitted.design(as_matrix(dense(made.features)))
+    features = fitted.design(made.features)
+    records = features.shape[0]
     coef, intercept = fitted.parameters
     if fitted.steps and features.shape[1] != coef.shape[1]:
         raise AssumptionViolatedError(
@@ -78,9 +78,9 @@ def bind_model(
             where=fitted.title,
             mend="train the whole pipeline again on the retained records",
         )
-    targets = fitted.targets(y, len(features))
-    weights = fitted.weights(y, sample_weight, len(features))
-    objective = fitted.objective(len(features), total(weights))
+    targets = fitted.targets(y, records)
+    weights = fitted.weights(y, sample_weight, records)
+    objective = fitted.objective(records, total(weights))
     parameters = as_parameters(objective, coef if intercept is None else (coef, intercept), features.shape[1])
     problem = bind(objective, features, targets, len(parameters), weights)
     return ModelProblem(problem, parameters, fitted, made.steps, (*fitted.notes, *made.notes))

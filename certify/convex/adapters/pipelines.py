@@ -154,7 +154,7 @@ def difference(first: Any, second: Any) -> str:
         return "its type"
     seen: _Seen = {}
     mine, other = vars(first), vars(second)
-    for name in sorted(mine.keys() | other.keys()):
+    for name in sorted(mine.keys() | other.keys(), key=lambda name: (name.startswith("_"), name)):
         if name not in mine or name not in other or not _same(mine[name], other[name], seen):
             return name
     return ""

@@ -8,6 +8,7 @@ records, ``SGD(weight_decay=d)`` adds ``d w`` to the mean gradient, so its stati
 from typing import Any
 
 from certify.convex.adapters.base import Declared, FittedModel, NoAdapterError
+from certify.convex.losses import get_loss
 from certify.core.arrays import AnyArray
 from certify.core.errors import ConfigurationError
 
@@ -27,6 +28,7 @@ def read(model: Any, name: str, version: str, declared: Declared) -> FittedModel
             where="loss, l2",
             mend='declare both, as in adapt(head, loss="softmax", l2=12.0), l2 in total (for SGD: records times weight_decay)',
         )
+    get_loss(declared.loss)
     bias = None if model.bias is None else _array(model.bias)
     return FittedModel(
         name=name,
