@@ -12,7 +12,7 @@ so that the total coefficient of a mean convention depends on the *retained* rec
 import math
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -130,9 +130,9 @@ class FittedModel:
 
     def design(self, X: Any) -> Rows:
         """The features as the parameters count them: with the column s where there is one."""
-        rows = as_matrix(X)
+        rows: Any = as_matrix(X)
         if self.intercept is None or self.fit_intercept:
-            return rows
+            return cast("Rows", rows)
         column = np.full((rows.shape[0], 1), self.intercept_scaling)
         if is_sparse(rows):
             from scipy import sparse

@@ -153,7 +153,8 @@ def difference(first: Any, second: Any) -> str:
     if type(first) is not type(second):
         return "its type"
     seen: _Seen = {}
-    mine, other = vars(first), vars(second)
+    mine: dict[str, Any] = vars(first)
+    other: dict[str, Any] = vars(second)
     for name in sorted(mine.keys() | other.keys(), key=lambda name: (name.startswith("_"), name)):
         if name not in mine or name not in other or not _same(mine[name], other[name], seen):
             return name
