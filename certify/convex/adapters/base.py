@@ -137,7 +137,7 @@ class FittedModel:
         if is_sparse(rows):
             from scipy import sparse
 
-            return as_matrix(sparse.hstack([rows, column], format="csr"))
+            return as_matrix(sparse.hstack([rows, sparse.csr_array(column)], format="csr"))
         return np.hstack([np.asarray(rows[:], dtype=np.float64), column])
 
     def objective(self, records: int, total_weight: float) -> Objective:
