@@ -38,7 +38,7 @@ LEARNING = {
     "robust": preprocessing.RobustScaler,
     "quantiles": lambda: preprocessing.QuantileTransformer(n_quantiles=20),
     "power": preprocessing.PowerTransformer,
-    "bins": lambda: preprocessing.KBinsDiscretizer(4, quantile_method="averaged_inverted_cdf"),
+    "bins": lambda: preprocessing.KBinsDiscretizer(4, strategy="uniform"),
     "splines": preprocessing.SplineTransformer,
     "pca": lambda: decomposition.PCA(2),
     "nystroem": lambda: kernel_approximation.Nystroem(n_components=20, random_state=0),
