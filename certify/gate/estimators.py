@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from certify.convex.adapters import FittedModel, adapt, require_agreement, total
+from certify.convex.adapters import FittedModel, adapt, require_agreement, require_expressible, total
 from certify.convex.problem import Problem
 from certify.core.errors import CertifyError, InputError
 from certify.core.files import FileRecord
@@ -19,14 +19,14 @@ def read_fitted(path: Path) -> tuple[FittedModel, FileRecord]:
     estimator, record = load_estimator(path)
     try:
         fitted = adapt(estimator)
+        if fitted.steps:
+            raise InputError(
+                "holds a pipeline: its transformers cannot be checked against features that are already made",
+                mend="save its last step alone and give the features that go into it, or call certify.bound_model from Python",
+            )
+        require_expressible(fitted)
     except CertifyError as error:
         raise type(error)(error.what, where=str(path), mend=error.mend) from None
-    if fitted.steps:
-        raise InputError(
-            "holds a pipeline: its transformers cannot be checked against features that are already made",
-            where=str(path),
-            mend="save its last step alone and give the features that go into it, or call certify.bound_model from Python",
-        )
     return fitted, record
 
 

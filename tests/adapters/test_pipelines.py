@@ -157,6 +157,28 @@ def test_an_unseeded_random_step_is_refused(tools):
         bound_model(fitted, data.X, data.y)
 
 
+def test_a_frozen_transformer_is_refused_wherever_it_stands(tools):
+    frozen = pytest.importorskip("sklearn.frozen", reason="this scikit-learn has no FrozenEstimator").FrozenEstimator
+    data = records(tools)
+    learned = frozen(preprocessing.StandardScaler().fit(data.X))
+    inside = compose.ColumnTransformer([("some", learned, [0, 1, 2])])
+    X, y = data.X[FORGOTTEN:], data.y[FORGOTTEN:]
+    for transformer in (learned, inside, pipeline.make_pipeline(preprocessing.Normalizer(), inside)):
+        fitted = steps(transformer).fit(X, y)
+        for refit in (False, True):
+            with pytest.raises(
+                AssumptionViolatedError, match="FrozenEstimator keeps what it learned when it is cloned"
+            ):
+                bound_model(fitted, X, y, refit=refit)
+        assert bound_model(fitted, X, y, public=["prepare"]).distance < 1e-6
+
+
+def test_what_a_transformer_is_told_is_declared(tools):
+    data = records(tools)
+    fitted = steps(preprocessing.FunctionTransformer(np.tanh)).fit(data.X, data.y)
+    assert any("what a transformer is told" in note for note in bound_model(fitted, data.X, data.y).notes)
+
+
 def test_cross_fitted_features_are_refused(tools):
     data = tools.draw("binary", records=60)
     groups = np.tile([0.0, 1.0, 2.0], 20)[:, None]

@@ -21,6 +21,7 @@ __all__ = [
     "agreed_weights",
     "kin",
     "require_agreement",
+    "require_expressible",
     "total",
 ]
 
@@ -117,6 +118,18 @@ def agreed_weights(objective: Objective, w: Any, records: int, sample_weight: An
 
 def require_agreement(fitted: FittedModel, objective: Objective, records: int, total_weight: float) -> None:
     """Refuse a model that minimised something else than the declared objective on so many records of that total weight."""
+    require_expressible(fitted)
+    trouble = disagreement(objective, fitted.objective(records, total_weight))
+    if trouble:
+        raise AssumptionViolatedError(
+            f"what it minimised is not the declared objective: {trouble}",
+            where=fitted.title,
+            mend="declare the objective it was trained with, or train it with the declared one",
+        )
+
+
+def require_expressible(fitted: FittedModel) -> None:
+    """Refuse a model with parts that no declared objective has: transformers, class weights, a scaled intercept."""
     if fitted.steps:
         raise InputError(
             "a pipeline's transformers have to be checked against the retained records",
@@ -134,11 +147,4 @@ def require_agreement(fitted: FittedModel, objective: Objective, records: int, t
             f"intercept_scaling is {fitted.intercept_scaling:g}: an objective's column of ones has no such factor",
             where=fitted.title,
             mend="call certify.bound_model(model, X, y), or train with intercept_scaling=1",
-        )
-    trouble = disagreement(objective, fitted.objective(records, total_weight))
-    if trouble:
-        raise AssumptionViolatedError(
-            f"what it minimised is not the declared objective: {trouble}",
-            where=fitted.title,
-            mend="declare the objective it was trained with, or train it with the declared one",
         )

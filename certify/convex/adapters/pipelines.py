@@ -74,6 +74,10 @@ def transform(steps: Steps, X: Any, y: Any, *, refit: bool = False, public: Coll
             notes.append(f"{title} was refitted on the retained records: release the refitted one")
         kept.append((name, fresh if stale else step))
         X = features
+    if len(public) < len(steps):
+        notes.append(
+            "what a transformer is told (functions, categories, constants) is declared; what it learns is checked"
+        )
     return Transformed(X, tuple(kept), tuple(notes))
 
 
@@ -107,6 +111,7 @@ def _refitted(name: str, step: Any, X: Any, y: Any) -> tuple[Any, Any]:
             where=f"pipeline step {name!r}",
             mend="certify without it",
         )
+    _refuse_frozen(name, step)
     fresh = _run(name, step, clone, step)
     if not hasattr(fresh, "fit_transform"):
         _run(name, fresh, fresh.fit, X, y)
@@ -119,6 +124,21 @@ def _refitted(name: str, step: Any, X: Any, y: Any) -> tuple[Any, Any]:
             mend=f"declare it public if it was fitted on other data (public=[{name!r}]), or leave it out",
         )
     return fresh, features
+
+
+def _refuse_frozen(name: str, step: Any) -> None:
+    """A clone that is made in a way of its own (a FrozenEstimator's is itself) may keep what was learned: no comparison shows it."""
+    from sklearn.base import BaseEstimator
+
+    ordinary = getattr(BaseEstimator, "__sklearn_clone__", None)
+    parts = [step, *(step.get_params(deep=True).values() if hasattr(step, "get_params") else ())]
+    frozen = [part for part in parts if getattr(type(part), "__sklearn_clone__", ordinary) is not ordinary]
+    if frozen:
+        raise AssumptionViolatedError(
+            f"{type(frozen[0]).__name__} keeps what it learned when it is cloned, so nothing shows what that was",
+            where=f"pipeline step {name!r}",
+            mend=f"put the transformer itself there, or declare the step public (public=[{name!r}])",
+        )
 
 
 def _run(name: str, step: Any, work: Callable[..., Any], *records: Any) -> Any:
