@@ -7,7 +7,8 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from certify.convex.adapters.base import Declared, FittedModel, NoAdapterError, Scale, disagreement, total
+from certify.convex.adapters.base import Declared, FittedModel, NoAdapterError, Scale, disagreement
+from certify.convex.adapters.records import total
 from certify.convex.numbers import as_column
 from certify.convex.objective import Objective
 from certify.core.errors import AssumptionViolatedError, InputError

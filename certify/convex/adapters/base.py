@@ -16,8 +16,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from certify.convex.adapters.records import class_numbers, class_weights
 from certify.convex.losses import LOSSES
-from certify.convex.numbers import as_column, as_matrix, as_numbers, exactly_float64
+from certify.convex.numbers import as_column, as_matrix
 from certify.convex.objective import Objective
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import AssumptionViolatedError, ConfigurationError, InputError
@@ -196,66 +197,10 @@ class FittedModel:
         plain = np.ones(records) if sample_weight is None else as_column(sample_weight, "sample_weight", records)
         if self.class_weight is None or self.classes is None:
             return plain
-        by_class = _class_weights(self, np.asarray(y), plain)
+        by_class = class_weights(
+            self.class_weight, self.classes, np.asarray(y), plain if self.balance_by_weight else None
+        )
         return np.asarray(plain * by_class[class_numbers(y, self.classes, records)])
-
-
-def class_numbers(y: Any, classes: AnyArray, records: int) -> AnyArray:
-    """Position of each label in the sorted ``classes``."""
-    labels = np.asarray(y)
-    if labels.shape != (records,):
-        raise InputError(
-            f"y has shape {labels.shape}, X has {records} rows", where="y", mend=f"give an array of shape ({records},)"
-        )
-    try:
-        places = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
-        unknown = int(np.sum(classes[places] != labels))
-    except TypeError:  # numbers where the model has texts, say
-        unknown = records
-    if unknown:
-        raise InputError(
-            f"{unknown} of {records} labels are none of the model's {len(classes)} classes",
-            where="y",
-            mend="give the labels as the model was trained with them",
-        )
-    return np.asarray(places)
-
-
-def _class_weights(model: FittedModel, y: AnyArray, sample_weight: FloatArray) -> FloatArray:
-    """One weight a class, from the library's own function: what "balanced" means has changed between versions."""
-    from inspect import signature
-
-    from sklearn.utils.class_weight import compute_class_weight
-
-    counts = model.balance_by_weight and "sample_weight" in signature(compute_class_weight).parameters
-    options = {"sample_weight": sample_weight} if counts else {}
-    return np.asarray(compute_class_weight(model.class_weight, classes=model.classes, y=y, **options), np.float64)
-
-
-def total(weights: FloatArray) -> float:
-    """Sum of the weights, correctly rounded, so that the order of the records does not matter."""
-    try:
-        return math.fsum(weights)
-    except OverflowError:
-        return math.inf
-
-
-def matrix_of(values: Any) -> AnyArray:
-    """Coefficients (K, d), in the precision they are stored in."""
-    array = as_numbers(values, "coef")
-    return np.atleast_2d(array if array.dtype.kind == "f" else exactly_float64(array, "coef"))
-
-
-def column_of(values: Any, rows: int) -> AnyArray:
-    """Intercepts (K,); libraries also store a single number."""
-    array = np.atleast_1d(as_numbers(values, "intercept"))
-    if array.shape != (rows,):
-        raise InputError(
-            f"the intercept has shape {array.shape}, coef has {rows} rows",
-            where="intercept",
-            mend="store one number a row of coef",
-        )
-    return array
 
 
 def disagreement(declared: Objective, own: Objective) -> str:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from certify.convex.adapters import adapt
-from certify.convex.adapters.base import FittedModel, total
+from certify.convex.adapters.base import FittedModel
 from certify.convex.adapters.pipelines import transform
+from certify.convex.adapters.records import total
 from certify.convex.certificate import DistanceBound, certify_parameters
 from certify.convex.objective import Objective
 from certify.convex.parameters import as_parameters

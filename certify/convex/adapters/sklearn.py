@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from certify.convex.adapters.base import Declared, FittedModel, NoAdapterError, Scale, column_of, matrix_of
+from certify.convex.adapters.base import Declared, FittedModel, NoAdapterError, Scale
+from certify.convex.adapters.records import column_of, matrix_of
 from certify.core.errors import AssumptionViolatedError, InputError
 
 _SGD_LOSSES = {  # name here, and how many of ours make one of theirs

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from certify.convex.adapters.base import Declared, FittedModel, NoAdapterError, Scale, matrix_of
+from certify.convex.adapters.base import Declared, FittedModel, NoAdapterError, Scale
+from certify.convex.adapters.records import matrix_of
 from certify.core.errors import AssumptionViolatedError, ConfigurationError
 
 _LOSSES = {
