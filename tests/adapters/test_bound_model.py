@@ -162,7 +162,9 @@ def test_a_model_that_is_not_fitted_is_refused(model):
 
 
 @pytest.mark.parametrize(
-    "model", [multiclass.OneVsRestClassifier(logistic()), object(), np.ones(3), 5, None, "model"], ids=lambda model: type(model).__name__
+    "model",
+    [multiclass.OneVsRestClassifier(logistic()), object(), np.ones(3), 5, None, "model"],
+    ids=lambda model: type(model).__name__,
 )
 def test_what_nobody_reads_is_refused(model):
     with pytest.raises(InputError, match=r"no adapter for .*; declare an Objective and pass"):
