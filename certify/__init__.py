@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from certify import attacks, unlearners
+    from certify.convex.adapters import FittedModel, adapt
+    from certify.convex.adapters.bound import ModelBound, bound_model
     from certify.convex.certificate import DistanceBound, bound_distance
     from certify.convex.objective import Objective
     from certify.gate.check import CheckResult, check
@@ -19,10 +21,14 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckResult",
     "DistanceBound",
+    "FittedModel",
+    "ModelBound",
     "Objective",
     "__version__",
+    "adapt",
     "attacks",
     "bound_distance",
+    "bound_model",
     "check",
     "gaussian",
     "unlearners",
@@ -31,9 +37,13 @@ __all__ = [
 _HOMES = {
     "CheckResult": "certify.gate.check:CheckResult",
     "DistanceBound": "certify.convex.certificate:DistanceBound",
+    "FittedModel": "certify.convex.adapters:FittedModel",
+    "ModelBound": "certify.convex.adapters.bound:ModelBound",
     "Objective": "certify.convex.objective:Objective",
+    "adapt": "certify.convex.adapters:adapt",
     "attacks": "certify.attacks",
     "bound_distance": "certify.convex.certificate:bound_distance",
+    "bound_model": "certify.convex.adapters.bound:bound_model",
     "check": "certify.gate.check:check",
     "gaussian": "certify.privacy.gaussian",
     "unlearners": "certify.unlearners",

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from certify.convex.adapters import agreed_weights
 from certify.convex.enclosure import (
     Enclosed,
     Scores,
@@ -99,12 +100,14 @@ def bound_distance(objective: Objective, X: Any, y: Any, w: Any, sample_weight: 
         X: features of the *retained* records, (n, d).
         y: their targets, (n,).
         w: weights (d,) or (K, d), with the intercept as last column or as a pair (coef, intercept), or a fitted
-            scikit-learn estimator. Lower precision than float64 is converted exactly: certified as stored.
+            scikit-learn estimator (or another model that :func:`certify.adapt` reads), refused when its own objective is not the
+            declared one. Lower precision than float64 is converted exactly: certified as stored.
         sample_weight: (n,), all 1 when absent.
 
     Raises:
         InputError: arrays that do not fit together.
-        AssumptionViolatedError: ``l2 <= 0``, or an intercept without penalty and without a provable modulus.
+        AssumptionViolatedError: ``l2 <= 0``, an intercept without penalty and without a provable modulus, or a model that
+            minimised something else.
 
     Example:
         The minimiser of ``(w - 3)^2/2 + w^2/2`` is 1.5; from w = 2 the refined bound is its distance, 0.5.
@@ -114,7 +117,8 @@ def bound_distance(objective: Objective, X: Any, y: Any, w: Any, sample_weight: 
         True
     """
     matrix = as_matrix(X)
-    parameters = as_parameters(objective, w, matrix.shape[1])
+    plain = agreed_weights(objective, w, matrix.shape[0], sample_weight)
+    parameters = as_parameters(objective, plain, matrix.shape[1])
     return certify_parameters(bind(objective, matrix, y, len(parameters), sample_weight), parameters)
 
 

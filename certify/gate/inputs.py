@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from certify.convex.adapters import FittedModel
 from certify.convex.curvature import NoiseShape, curvature_shape
 from certify.convex.objective import Objective
 from certify.convex.parameters import as_parameters
@@ -13,17 +14,20 @@ from certify.core.errors import AssumptionViolatedError, ConfigurationError, Inp
 from certify.core.files import FileRecord
 from certify.data.dataset import Dataset
 from certify.data.readers import Columns, read_dataset, read_forget_set
+from certify.gate.estimators import read_fitted, require_declared
 from certify.gate.load import LoadedSpec
+from certify.models.estimators import SUFFIX
 from certify.models.weights import LinearWeights, load_weights
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Weights, their file, and their parameters (K, p)."""
+    """Weights, their file, and their parameters (K, p); and what the file says of its training, where it does."""
 
     weights: LinearWeights
     record: FileRecord
     parameters: FloatArray
+    fitted: FittedModel | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +108,14 @@ def columns_of(loaded: LoadedSpec) -> Columns | None:
 def read_model(loaded: LoadedSpec, name: str, objective: Objective, features: int) -> Model:
     """One weights file, its shape checked against the data."""
     path = loaded.resolve(name)
-    weights, record = load_weights(path)
+    fitted = None
+    if path.suffix.lower() == SUFFIX:
+        fitted, record = read_fitted(path)
+        weights = LinearWeights(*fitted.parameters)
+    else:
+        weights, record = load_weights(path)
     try:
-        return Model(weights, record, as_parameters(objective, weights.parts, features))
+        return Model(weights, record, as_parameters(objective, weights.parts, features), fitted)
     except InputError as error:
         raise InputError(error.what, where=str(path), mend=error.mend) from None
 
@@ -134,6 +143,7 @@ def load_inputs(loaded: LoadedSpec) -> Inputs:
     _bind(objective, dataset, outputs)  # the forgotten records must make sense too: they were trained on
     retained = dataset.without(forgotten)
     problem = _bind(objective, retained, outputs)
+    require_declared(model.fitted, problem, model.record.path)
     test, test_record = _read_test(loaded, objective, features, outputs)
     return Inputs(
         loaded,

@@ -87,7 +87,7 @@ class _Staging:
         self._ledger, self._standing, self._inputs = ledger, standing, inputs
         self.number = standing.releases + 1
         model = Path(inputs.model.record.path)
-        suffix = ".npz" if model.suffix == ".npy" else model.suffix
+        suffix = ".npz" if model.suffix.lower() in {".npy", ".skops"} else model.suffix
         self.weights_path = model.with_name(f"released-{self.number:04d}{suffix}")
         self.certificate_path = model.with_name(f"certificate-{self.number:04d}.json")
         self._weights = dump_weights(self.weights_path, noised(inputs))
