@@ -1,0 +1,174 @@
+"""The state of a session in memory, and how one state follows from another."""
+
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from certify.convex.certificate import DistanceBound
+from certify.convex.chord import ChordRun, Goal, certified, factored, follow
+from certify.convex.enclosure import max_row_norm
+from certify.convex.kept import KeptFactor, residual_of
+from certify.convex.problem import Problem
+from certify.core.arrays import FloatArray, IntArray
+from certify.core.errors import InputError
+from certify.gate.session.marks import MODULUS, Marks
+from certify.gate.session.records import DataFile, Records
+from certify.gate.session.requests import Request
+from certify.gate.session.tables import Step, Stored
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Certified weights, the records they are certified on, and what may not come back.
+
+    Attributes:
+        records: the records that count.
+        tombstones: marks of deleted ids and contents.
+        superseded: for the mark of an id, marks of contents it had before it was corrected.
+        total: sum of the marks of the data file's records that count as they stand there.
+        parameters: (K, p).
+        bound: their certificate.
+        factor: for the next chord step; untrusted.
+        row_norm: an upper bound on the norms of the rows that count.
+    """
+
+    records: Records
+    tombstones: frozenset[str]
+    superseded: frozenset[tuple[str, str]]
+    total: int
+    parameters: FloatArray
+    bound: DistanceBound
+    factor: KeptFactor | None
+    row_norm: float
+
+    def stored(self) -> Stored:
+        """What has to be written of it."""
+        return Stored(self.parameters, self.records.later, self.tombstones, self.superseded)
+
+
+def total_of(marks: Marks, file: DataFile, positions: IntArray) -> int:
+    """The sum of the marks of some of the data file's records."""
+    data = file.dataset
+    ids = [file.ids[position] for position in positions.tolist()]
+    return marks.total(ids, data.X[positions], data.y[positions], file.bound.weights[positions])
+
+
+def recalled_records(marks: Marks, stored: Stored, file: DataFile, total: int) -> Records:
+    """The records that count, from a data file and what was stored.
+
+    Raises:
+        InputError: the data file is not the session's, up to deleted records.
+    """
+    later = set(stored.later.ids)
+    gone = [identifier in later or marks.of_id(identifier) in stored.tombstones for identifier in file.ids]
+    records = Records(file, ~np.array(gone, dtype=bool), stored.later)
+    if total_of(marks, file, np.flatnonzero(records.live)) != total:
+        raise InputError(
+            "does not hold the records of this session: some are missing, new or changed",
+            where=file.dataset.where,
+            mend="give the data file that the session began with; only deleted records may be gone from it",
+        )
+    return records
+
+
+def recalled_factor(kept: tuple[FloatArray, int, int] | None) -> KeptFactor | None:
+    """A factor as it was stored."""
+    if kept is None:
+        return None
+    root, records, changed = kept
+    return KeptFactor(root, np.zeros((len(root), 0)), np.zeros(0), records, changed)
+
+
+def certify_again(
+    problem: Problem, w: FloatArray, factor: KeptFactor | None, tolerance: float
+) -> tuple[DistanceBound, KeptFactor | None, float]:
+    """The certificate of stored weights, with the stored factor or, where that is not good enough, with a new one."""
+    row_norm = max_row_norm(problem)
+    if factor is not None:
+        bound = certified(problem, w, factor, row_norm)
+        if bound.distance <= tolerance:
+            return bound, factor, row_norm
+    factor = factored(problem, w)
+    return certified(problem, w, factor, row_norm), factor, row_norm
+
+
+def carried_out(old: State, request: Request, marks: Marks, goal: Goal, number: int) -> tuple[State, Step]:
+    """The certified state after a request; nothing is written.
+
+    Raises:
+        InputError: no record would be left.
+        AssumptionViolatedError: the tolerance was not reached.
+    """
+    began = time.perf_counter()
+    records = old.records.without(request.leaving).joined(request.coming)
+    if not np.any(records.problem.weights > 0):
+        raise InputError("no record would be left to count", where=request.kind, mend="withdraw the model instead")
+    with np.errstate(over="ignore", invalid="ignore"):
+        run, row_norm = _run(old, request, records, goal)
+    in_file = request.leaving[request.leaving < len(old.records.file.ids)]
+    state = State(
+        records=records,
+        tombstones=old.tombstones | request.tombstones,
+        superseded=request.superseded,
+        total=(old.total - total_of(marks, old.records.file, in_file)) % MODULUS,
+        parameters=run.parameters,
+        bound=run.bound,
+        factor=run.factor,
+        row_norm=row_norm,
+    )
+    return state, step_of(number, request.kind, request.count, records, run, time.perf_counter() - began)
+
+
+def _run(old: State, request: Request, records: Records, goal: Goal) -> tuple[ChordRun, float]:
+    w, residual, row_norm = old.parameters, old.bound.residual, old.row_norm
+    left = old.records.part(request.leaving) if len(request.leaving) else None
+    came = records.part(records.tail(len(request.coming.ids))) if request.coming.ids else None
+    # the gradient after the request is the one that was measured before, less and plus the changed records' own parts
+    if left is not None:
+        residual = residual - residual_of(left, w)
+    if came is not None:
+        residual = residual + residual_of(came, w)
+        row_norm = max(row_norm, max_row_norm(came))  # rows that left still count: a bound stays a bound
+    keep = old.factor is not None and request.kind != "refresh"
+    factor = old.factor.changed_by(left, came, w) if keep and old.factor is not None else None
+    if factor is not None:
+        return follow(records.problem, w, residual, factor, goal, row_norm), row_norm
+    fresh = factored(records.problem, w)
+    run = follow(records.problem, w, residual, fresh, goal, row_norm)
+    return replace(run, refactored=fresh is not None), row_norm
+
+
+def step_of(number: int, kind: str, count: int, records: Records, run: ChordRun, seconds: float) -> Step:
+    """What the log says of a request."""
+    return Step(
+        number=number,
+        kind=kind,
+        records=count,
+        retained=records.count,
+        steps=run.steps,
+        refactored=run.refactored,
+        distance=float(run.bound.distance),
+        contraction=float(run.contraction),
+        seconds=seconds,
+    )
+
+
+def log_body(step: Step, total: int) -> dict[str, Any]:
+    """A step as the log holds it; JSON knows no infinity."""
+    body = asdict(step) | {"total": f"{total:064x}"}
+    return body | {"contraction": step.contraction if np.isfinite(step.contraction) else None}
+
+
+def logged(body: dict[str, Any]) -> Step:
+    """A step as it was logged."""
+    names = Step.__dataclass_fields__
+    values = {name: body[name] for name in names}
+    return Step(**values | {"contraction": float("inf") if body["contraction"] is None else body["contraction"]})
+
+
+def begin(records: Records, marks: Marks, run: ChordRun, row_norm: float) -> State:
+    """The first state."""
+    total = total_of(marks, records.file, np.arange(len(records.file.ids)))
+    return State(records, frozenset(), frozenset(), total, run.parameters, run.bound, run.factor, row_norm)
