@@ -17,6 +17,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, lu_factor, lu_solve
 from certify.convex.blocks import as_block
 from certify.convex.problem import Problem
 from certify.core.arrays import AnyArray, FloatArray
+from certify.core.rows import is_sparse
 
 _FORESEEN = 1 / 6
 """Changed rows, as a fraction f of all, beyond which a factor is made anew: where f/(1 - f) passes the limit on contraction."""
@@ -97,6 +98,7 @@ class KeptFactor:
 def _curved_rows(problem: Problem, w: FloatArray) -> FloatArray:
     """Columns u with ``sum u u'`` the part of the Hessian at w that comes from the problem's records, (K p, m)."""
     block = as_block(problem.X[:], intercept=problem.objective.fit_intercept)
+    block = np.asarray(block.toarray() if is_sparse(block) else block)
     curvature = np.zeros((problem.records, problem.outputs, problem.outputs))
     for j, k, entry in problem.objective.loss_function.curvature_blocks(block @ w.T, problem.targets):
         curvature[:, j, k] = curvature[:, k, j] = problem.weights * entry

@@ -8,6 +8,7 @@ import numpy as np
 from certify.convex.numbers import as_column, as_matrix, as_numbers, require_finite
 from certify.core.arrays import FloatArray
 from certify.core.errors import InputError
+from certify.core.rows import FileRows, is_sparse
 from certify.gate.session.records import DataFile, Later, all_of, as_ids
 
 
@@ -39,7 +40,7 @@ def as_later(ids: tuple[str, ...], X: Any, y: Any, weight: Any, file: DataFile, 
         InputError: shapes that do not fit, entries that are not finite, targets outside the loss's domain.
     """
     try:
-        matrix = as_matrix(np.atleast_2d(as_numbers(X, "X")))
+        matrix: Any = as_matrix(np.atleast_2d(as_numbers(_dense(X), "X")))
         require_finite(matrix, "X")
         _require_shape(tuple(matrix.shape), (len(ids), int(file.dataset.X.shape[1])))
         rows = np.asarray(matrix, dtype=np.float64).copy()
@@ -52,6 +53,13 @@ def as_later(ids: tuple[str, ...], X: Any, y: Any, weight: Any, file: DataFile, 
     later = Later(ids, rows, y, weights)
     all_of(file).prepared(y)  # refuses targets outside the loss's domain
     return later
+
+
+def _dense(X: Any) -> Any:
+    """Rows as an array: a request is small."""
+    if is_sparse(X):
+        return X.toarray()
+    return X[0 : len(X)] if isinstance(X, FileRows) else X
 
 
 def _require_shape(shape: tuple[int, ...], expected: tuple[int, int]) -> None:

@@ -7,12 +7,16 @@ al. 2003, MSet-Add-Hash), and changes with a record at the cost of that record.
 
 import hashlib
 import hmac
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from certify.core.arrays import AnyArray
+from certify.core.rows import is_sparse
 
 MODULUS = 2**256
+"""Sums of marks count modulo this."""
 
 
 class Marks:
@@ -25,31 +29,34 @@ class Marks:
     def __init__(self, key: str) -> None:
         self._key = bytes.fromhex(key)
 
-    def _mark(self, kind: bytes, content: bytes) -> str:
-        return hmac.digest(self._key, kind + b"\0" + content, hashlib.sha256).hex()
+    def _mark(self, kind: bytes, content: bytes) -> bytes:
+        return hmac.digest(self._key, kind + b"\0" + content, hashlib.sha256)
 
     def of_id(self, identifier: str) -> str:
         """Mark of an id; ids count as text: 7 in one file and "7" in the next are the same person."""
-        return self._mark(b"id", identifier.encode("utf-8", "surrogatepass"))
+        return self._mark(b"id", identifier.encode("utf-8", "surrogatepass")).hex()
 
-    def of_content(self, x: AnyArray, y: float) -> str:
-        """Mark of a record's features and target, whoever it belongs to."""
-        return self._mark(b"content", content(x, y))
+    def of_contents(self, rows: Any, y: AnyArray) -> list[str]:
+        """Marks of records' features and target, whoever they belong to."""
+        return [self._mark(b"content", content).hex() for content in _contents(rows, y[:, None])]
 
     def of_state(self, text: str) -> str:
         """Mark of a session's state in canonical form."""
-        return self._mark(b"state", text.encode())
+        return self._mark(b"state", text.encode()).hex()
 
-    def total(self, ids: list[str], X: AnyArray, y: AnyArray, weight: AnyArray) -> int:
+    def total(self, ids: list[str], rows: Any, y: AnyArray, weight: AnyArray) -> int:
         """The sum of the marks of whole records: id, features, target and weight."""
-        rows = zip(ids, X, y, weight, strict=True)
-        marks = (
-            self._mark(b"record", content(x, target, a) + identifier.encode("utf-8", "surrogatepass"))
-            for identifier, x, target, a in rows
-        )
-        return sum(int(mark, 16) for mark in marks) % MODULUS
+        contents = _contents(rows, np.column_stack([y, weight]))
+        pairs = zip(contents, ids, strict=True)
+        marks = (self._mark(b"record", content + name.encode("utf-8", "surrogatepass")) for content, name in pairs)
+        return sum(int.from_bytes(mark, "big") for mark in marks) % MODULUS
 
 
-def content(x: AnyArray, *numbers: float) -> bytes:
-    """A row and some numbers as little-endian float64; + 0.0 turns -0 into 0."""
-    return bytes((np.append(np.asarray(x, dtype=np.float64), numbers) + 0.0).astype("<f8").tobytes())
+def _contents(rows: Any, numbers: AnyArray) -> Iterator[bytes]:
+    """A record as bytes: how many features are not 0, which, their values, and some more numbers; -0 counts as 0."""
+    for place, more in enumerate(numbers):
+        row = rows[place : place + 1]
+        row = np.asarray(row.toarray() if is_sparse(row) else row, dtype=np.float64)[0] + 0.0
+        filled = np.flatnonzero(row)
+        head = np.append(len(filled), filled).astype("<i8").tobytes()
+        yield head + np.append(row[filled], np.asarray(more, dtype=np.float64) + 0.0).astype("<f8").tobytes()

@@ -12,7 +12,7 @@ from certify.convex.problem import Problem, bind
 from certify.core.arrays import AnyArray, FloatArray, IntArray
 from certify.core.errors import InputError
 from certify.core.rows import Rows
-from certify.core.stacked import Stacked
+from certify.core.stacked import Stacked, joined
 from certify.data.dataset import WHOLE_NUMBER, Dataset
 
 
@@ -139,16 +139,9 @@ class Records:
         whole = self.problem
         return replace(whole, X=whole.X[positions], targets=whole.targets[positions], weights=whole.weights[positions])
 
-    def content(self, position: int) -> tuple[AnyArray, float, float]:
-        """Features, target and weight of one record."""
-        row = position - len(self.file.ids)
-        if row >= 0:
-            return self.later.X[row], float(self.later.y[row]), float(self.later.weight[row])
-        return (
-            self.file.dataset.X[position],
-            float(self.file.dataset.y[position]),
-            float(self.file.bound.weights[position]),
-        )
+    def targets(self, positions: IntArray) -> FloatArray:
+        """Targets of some records as they were given."""
+        return np.concatenate([self.file.dataset.y, self.later.y]).astype(np.float64)[positions]
 
     def without(self, positions: IntArray) -> "Records":
         """All but the records at these positions."""
@@ -181,7 +174,8 @@ class Records:
 
     def _assembled(self, kept: AnyArray) -> Dataset:
         dataset, later = self.file.dataset, self.later
-        X = np.concatenate([dataset.X[kept], later.X]) if later.ids else dataset.X[kept]
+        places = np.flatnonzero(kept)
+        X = joined(dataset.X[places], later.X) if later.ids else dataset.X[places]
         y = np.concatenate([dataset.y[kept], later.y]) if later.ids else dataset.y[kept]
         weight: AnyArray | None = np.concatenate([self.file.bound.weights[kept], later.weight])
         if dataset.sample_weight is None and not np.any(weight != 1):

@@ -51,7 +51,7 @@ class Desk:
         texts = as_texts(ids, "delete")
         leaving = self._positions(texts, "delete")
         names = {self.marks.of_id(identifier) for identifier in texts}
-        contents = {self.marks.of_content(*self.records.content(position)[:2]) for position in leaving.tolist()}
+        contents = set(self._contents(leaving))
         earlier = {content for name, content in self.superseded if name in names}
         rest = frozenset(pair for pair in self.superseded if pair[0] not in names)
         return Request("delete", len(texts), leaving, self._nothing(), frozenset(names | contents | earlier), rest)
@@ -64,14 +64,11 @@ class Desk:
         """
         texts = as_texts(ids, "correct")
         leaving = self._positions(texts, "correct")
-        old = [self.records.content(position) for position in leaving.tolist()]
-        coming = as_later(texts, X, y, [weight for _, _, weight in old], self.records.file, "correct")
+        weight = self.records.problem.weights[leaving]
+        coming = as_later(texts, X, y, weight, self.records.file, "correct")
         self._refuse_deleted_content(coming, "correct")
-        pairs = {
-            (self.marks.of_id(identifier), self.marks.of_content(x, target))
-            for identifier, (x, target, _) in zip(texts, old, strict=True)
-        }
-        return Request("correct", len(texts), leaving, coming, frozenset(), self.superseded | pairs)
+        pairs = zip(map(self.marks.of_id, texts), self._contents(leaving), strict=True)
+        return Request("correct", len(texts), leaving, coming, frozenset(), self.superseded | frozenset(pairs))
 
     def add(self, ids: object, X: Any, y: Any, sample_weight: Any) -> Request:
         """Add records.
@@ -105,6 +102,9 @@ class Desk:
     def _nothing(self) -> Later:
         return Later.none(int(self.records.later.X.shape[1]))
 
+    def _contents(self, positions: IntArray) -> list[str]:
+        return self.marks.of_contents(self.records.problem.X[positions], self.records.targets(positions))
+
     def _positions(self, texts: tuple[str, ...], kind: str) -> IntArray:
         found = [self.records.position(identifier) for identifier in texts]
         for number, (identifier, position) in enumerate(zip(texts, found, strict=True), 1):
@@ -118,8 +118,8 @@ class Desk:
         return np.array(found, dtype=np.int64)
 
     def _refuse_deleted_content(self, coming: Later, kind: str) -> None:
-        for number, (x, y) in enumerate(zip(coming.X, coming.y, strict=True), 1):
-            if self.marks.of_content(x, float(y)) in self.tombstones:
+        for number, mark in enumerate(self.marks.of_contents(coming.X, coming.y), 1):
+            if mark in self.tombstones:
                 raise InputError(
                     f"record {number} of {len(coming.ids)} equals a deleted record in every feature and in the target",
                     where=kind,

@@ -13,6 +13,7 @@ from certify.convex.kept import KeptFactor, residual_of
 from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray, IntArray
 from certify.core.errors import InputError
+from certify.core.rows import blocks
 from certify.gate.session.marks import MODULUS, Marks
 from certify.gate.session.records import DataFile, Records
 from certify.gate.session.requests import Request
@@ -49,10 +50,17 @@ class State:
 
 
 def total_of(marks: Marks, file: DataFile, positions: IntArray) -> int:
-    """The sum of the marks of some of the data file's records."""
-    data = file.dataset
-    ids = [file.ids[position] for position in positions.tolist()]
-    return marks.total(ids, data.X[positions], data.y[positions], file.bound.weights[positions])
+    """The sum of the marks of some of the data file's records, positions increasing; the file is read in blocks."""
+    X, total = file.bound.X, 0
+    for block in blocks(X):
+        low, high = np.searchsorted(positions, [block.start, block.stop]).tolist()
+        chosen = positions[low:high]
+        if not len(chosen):
+            continue
+        rows = X[block][chosen - block.start] if 2 * len(chosen) > block.stop - block.start else X[chosen]
+        ids = [file.ids[position] for position in chosen.tolist()]
+        total += marks.total(ids, rows, file.dataset.y[chosen], file.bound.weights[chosen])
+    return total % MODULUS
 
 
 def recalled_records(marks: Marks, stored: Stored, file: DataFile, total: int) -> Records:
@@ -107,7 +115,7 @@ def carried_out(old: State, request: Request, marks: Marks, goal: Goal, number: 
         raise InputError("no record would be left to count", where=request.kind, mend="withdraw the model instead")
     with np.errstate(over="ignore", invalid="ignore"):
         run, row_norm = _run(old, request, records, goal)
-    in_file = request.leaving[request.leaving < len(old.records.file.ids)]
+    in_file = np.sort(request.leaving[request.leaving < len(old.records.file.ids)])
     state = State(
         records=records,
         tombstones=old.tombstones | request.tombstones,
