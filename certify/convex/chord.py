@@ -62,21 +62,8 @@ class ChordRun:
 
 
 def factored(problem: Problem, w: FloatArray) -> KeptFactor | None:
-    """A factor of the Hessian at w; None where there are too many parameters to form it.
-
-    Raises:
-        AssumptionViolatedError: the Hessian is not positive definite in floating point, or not finite.
-    """
-    if problem.size > DENSE_LIMIT:
-        return None
-    factor = KeptFactor.of(problem.hessian(w), problem.records)
-    if factor is None:
-        raise AssumptionViolatedError(
-            "the Hessian is singular to working precision or not finite",
-            where="objective.l2",
-            mend="penalise the intercept, raise l2, or scale the features, and train again",
-        )
-    return factor
+    """A factor of the Hessian at w; None where there are too many parameters to form it, or it is singular to working precision."""
+    return KeptFactor.of(problem.hessian(w), problem.records) if problem.size <= DENSE_LIMIT else None
 
 
 def certified(problem: Problem, w: FloatArray, factor: KeptFactor | None, row_norm: float) -> DistanceBound:

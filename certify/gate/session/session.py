@@ -188,6 +188,8 @@ class Session:
     @property
     def traces(self) -> int:
         """Records deleted or replaced since the factor was last made of the others alone: while above 0, the state is to be kept secret."""
+        if self._state.factor is None:
+            return 0
         clean = max(step.number for step in self._log if step.refactored or step.kind == "start")
         return sum(step.records for step in self._log if step.number > clean and step.kind in ("delete", "correct"))
 

@@ -41,7 +41,8 @@ class Store:
             TamperedError: the file is damaged, edited, of another session, or an older copy.
         """
         _require_both(path, key_path)
-        connection = tables.connect(path)
+        with database_errors(path):
+            connection = tables.connect(path)
         try:
             with database_errors(path):
                 connection.execute("BEGIN EXCLUSIVE")
@@ -50,12 +51,12 @@ class Store:
                 store.verify()
                 return store
         except BaseException:
-            connection.close()
+            tables.disconnect(connection)
             raise
 
     def close(self) -> None:
         """Let go of the file."""
-        self._connection.close()
+        tables.disconnect(self._connection)
 
     def bodies(self) -> list[dict[str, Any]]:
         """What the log says, in order."""
@@ -192,7 +193,7 @@ def create(path: Path, key_path: Path, key: SessionKey, state: Stored, body: dic
         body = body | {"state": Marks(key.key).of_state(state.canonical())}
         digest = tables.append(connection, key.project, 1, body, GENESIS)
         connection.execute("COMMIT")
-    connection.close()
+    tables.disconnect(connection)
     SessionKey(key.project, key.key, 0, GENESIS, pending=digest).save(key_path)
     temporary.replace(path)
     SessionKey(key.project, key.key, 1, digest).save(key_path)

@@ -3,6 +3,7 @@
 Of deleted people they hold marks alone (:mod:`certify.gate.session.marks`): what stood of them is overwritten (``secure_delete``).
 """
 
+import contextlib
 import hashlib
 import sqlite3
 from dataclasses import dataclass
@@ -127,9 +128,17 @@ def entry_digest(project: str, sequence: int, time: str, body: str, previous: st
 def connect(path: Path) -> sqlite3.Connection:
     """A connection that locks for its whole life, overwrites what it deletes, and leaves no journal with old content."""
     connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
-    for setting in ("secure_delete = ON", "synchronous = FULL", "locking_mode = EXCLUSIVE", "temp_store = MEMORY"):
+    settings = ("secure_delete = ON", "synchronous = FULL", "locking_mode = EXCLUSIVE", "temp_store = MEMORY")
+    for setting in (*settings, "journal_mode = TRUNCATE"):
         connection.execute(f"PRAGMA {setting}")
     return connection
+
+
+def disconnect(connection: sqlite3.Connection) -> None:
+    """Close, and leave no empty journal behind."""
+    with contextlib.suppress(sqlite3.Error):
+        connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
 
 
 def write_state(connection: sqlite3.Connection, state: Stored) -> None:
