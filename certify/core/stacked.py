@@ -22,7 +22,7 @@ class Stacked:
         self._lower: Any = lower if stored is None else _sparse(lower)
         self.shape = (self._seam + len(lower), int(upper.shape[1]))
         self.dtype = np.dtype(np.float64)
-        self.nnz = None if stored is None else stored + int(self._lower.nnz)
+        self.nnz = None if stored is None else stored + int(np.count_nonzero(lower))
 
     @property
     def ndim(self) -> int:

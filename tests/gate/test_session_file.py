@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from certify.core.errors import InputError, TamperedError
+from certify.gate.session import tables
 
 HERE = Path(__file__).parent
 
@@ -124,6 +125,30 @@ def test_a_kill_at_any_instant_leaves_before_or_after(tmp_path: Path, point: str
         session.delete("p-9")
     with made.again(tmp_path, DATA) as session:
         assert session.records.count == (56 if happened else 58)
+
+
+def test_an_interruption_between_commit_and_key_leaves_no_session_that_forgets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(tmp_path)
+    with made.again(tmp_path, DATA) as session, monkeypatch.context() as patch:
+        save, calls = tables.SessionKey.save, []
+
+        def full(key: tables.SessionKey, path: Path) -> None:
+            calls.append(path)
+            if len(calls) == 2:
+                raise InputError("cannot be written (no space left on device)", where="disk", mend="free room")
+            save(key, path)
+
+        patch.setattr(tables.SessionKey, "save", full)
+        with pytest.raises(InputError, match="no space"):
+            session.delete("p-3")
+        with pytest.raises(InputError, match="open the session again"):
+            session.add("n-1", [1.0, 2.0, 3.0], 1.0)
+    with made.again(tmp_path, DATA) as session:
+        assert session.records.count == 58
+        with pytest.raises(InputError, match="cannot come back"):
+            session.add("p-3", [1.0, 2.0, 3.0], 1.0)
 
 
 def test_two_kills_in_a_row_are_no_tampering(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Sessions of a spec: where their files lie, what requests are read from, and the export that `certify check` takes."""
 
 import io
+import math
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -21,6 +22,7 @@ from certify.gate.measure import distance_limit
 from certify.gate.release import sha256
 from certify.gate.session.session import Session
 from certify.gate.session.tables import Step
+from certify.gate.unlearn import same_place
 from certify.models.weights import dump_weights
 from certify.unlearners import Claim, Evidence
 
@@ -83,9 +85,9 @@ class Project:
             "session.data": spec.session.data,
             "the spec": self.loaded.path.name,
         }
-        given = {name: self.loaded.resolve(path).resolve() for name, path in names.items() if path is not None}
+        given = {name: self.loaded.resolve(path) for name, path in names.items() if path is not None}
         for (one, path), (other, second) in combinations(given.items(), 2):
-            if path == second and {one, other} != {"data.path", "session.data"}:
+            if same_place(path, second) and {one, other} != {"data.path", "session.data"}:
                 raise ConfigurationError(
                     f"{one} and {other} are the same file", where=str(path), mend="give each a file of its own"
                 )
@@ -159,13 +161,21 @@ class Project:
             forgotten = len(session.forgotten)
             return Exported(tuple(contents), float(session.bound.distance), forgotten, _warnings(session, forgotten))
 
+    def _moved(self, session: Session) -> float:
+        """How far the weights are from the original's; not a number where the spec no longer names it."""
+        name = self.loaded.spec.release.original
+        if name is None:
+            return math.nan
+        original = read_model(self.loaded, name, self.objective, int(session.records.file.dataset.X.shape[1]))
+        return float(np.linalg.norm(session.parameters - original.parameters))
+
     def _contents(self, session: Session) -> dict[Path, bytes]:
         spec, resolve = self.loaded.spec, self.loaded.resolve
         model, data = resolve(spec.release.model), resolve(spec.data.path)
         weights = dump_weights(model, session.weights)
-        evidence = dump_evidence(_evidence(session), Claim.APPROXIMATE, sha256(weights))
+        evidence = dump_evidence(_evidence(session, self._moved(session)), Claim.APPROXIMATE, sha256(weights))
         contents = {model: weights, evidence_path(model): evidence, resolve(spec.data.forget): _lines(session)}
-        own = data.resolve() == self.place("data").resolve()
+        own = same_place(data, self.place("data"))
         if own and session.records.later.ids:
             raise InputError(
                 f"{len(session.records.later.ids)} corrected or added records stand in no data file that the check reads",
@@ -209,11 +219,11 @@ def dump_dataset(path: Path, data: Dataset) -> bytes:
         parts = {"X_data": X.data, "X_indices": X.indices, "X_indptr": X.indptr, "X_shape": np.array(X.shape)}
     weight = {} if data.sample_weight is None else {"sample_weight": data.sample_weight}
     buffer = io.BytesIO()
-    np.savez(buffer, **parts, y=data.y, ids=data.ids, **weight)
+    np.savez(buffer, **parts, y=data.y, ids=data.ids, **weight)  # type: ignore[arg-type]  # NumPy types its keywords as flags
     return buffer.getvalue()
 
 
-def _evidence(session: Session) -> Evidence:
+def _evidence(session: Session, moved: float) -> Evidence:
     done = session.log[1:]
     return Evidence(
         method="session",
@@ -221,16 +231,16 @@ def _evidence(session: Session) -> Evidence:
         counts={"requests": len(done), "iterations": sum(step.steps for step in session.log)},
         seconds=sum(step.seconds for step in session.log),
         residual_norms=(session.bound.residual_norm,),
-        moved=0.0,
+        moved=moved,
         records_read=session.records.count,
     )
 
 
 def _warnings(session: Session, forgotten: int) -> tuple[str, ...]:
     warnings = []
-    if session.nowhere:
+    if session.outside:
         warnings.append(
-            f"{session.nowhere} deleted records came by `add` and stand in no data file: the forget file and the ledger of "
+            f"{session.outside} deleted records came by `add` and stand in no data file: the forget file and the ledger of "
             "releases do not know them"
         )
     if not forgotten:

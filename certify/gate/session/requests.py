@@ -23,6 +23,7 @@ class Request:
         coming: records that count from now on.
         tombstones: marks that may not come back.
         superseded: all pairs (mark of an id, mark of a content it had before) after the request.
+        outside: how many of the deleted stand in no data file.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Request:
     coming: Later
     tombstones: frozenset[str]
     superseded: frozenset[tuple[str, str]]
+    outside: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,9 @@ class Desk:
         contents = set(self._contents(leaving))
         earlier = {content for name, content in self.superseded if name in names}
         rest = frozenset(pair for pair in self.superseded if pair[0] not in names)
-        return Request("delete", len(texts), leaving, self._nothing(), frozenset(names | contents | earlier), rest)
+        marks = frozenset(names | contents | earlier)
+        outside = sum(identifier not in self.records.file.positions for identifier in texts)
+        return Request("delete", len(texts), leaving, self._nothing(), marks, rest, outside)
 
     def correct(self, ids: object, X: Any, y: Any) -> Request:
         """Replace features and targets.

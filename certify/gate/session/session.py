@@ -52,7 +52,7 @@ class Session:
 
     def __init__(self, store: Store, objective: Objective, goal: Goal, state: State, log: list[Step]) -> None:
         self._store, self.objective, self._goal, self._state, self._log = store, objective, goal, state, log
-        self._unsaved = False
+        self._unsaved = self._in_doubt = False
 
     @classmethod
     def start(
@@ -147,7 +147,8 @@ class Session:
 
     def close(self) -> None:
         """Keep the factor for the next opening, and let go of the file."""
-        whole = None if self._state.factor is None or not self._unsaved else self._state.factor.absorbed()
+        idle = self._state.factor is None or not self._unsaved or self._in_doubt
+        whole = None if idle or self._state.factor is None else self._state.factor.absorbed()
         try:
             if whole is not None:
                 self._store.save_factor((whole.root, whole.records, whole.changed))
@@ -200,11 +201,9 @@ class Session:
         return tuple(identifier for identifier in self.records.file.ids if marks.of_id(identifier) in tombstones)
 
     @property
-    def nowhere(self) -> int:
+    def outside(self) -> int:
         """Deleted records that came by :meth:`add` and stand in no data file: a ledger of releases never hears of them."""
-        deleted = sum(step.records for step in self._log if step.kind == "delete")
-        erased = self._log[0].retained - len(self.records.file.ids)
-        return deleted - len(self.forgotten) - erased
+        return sum(body["outside"] for body in self._store.bodies())
 
     def delete(self, ids: object) -> Step:
         """Delete records for good: neither their ids nor their contents can come back.
@@ -251,12 +250,20 @@ class Session:
 
     def _perform(self, request: Request) -> Step:
         """Compute first, then write, then believe: an error on the way leaves file and session as they were."""
+        if self._in_doubt:
+            raise InputError(
+                "a request before this one was interrupted while it was being written",
+                where=str(self._store.path),
+                mend="open the session again: it is whole, with or without that request",
+            )
         old = self._state
         state, step = carried_out(old, request, self._store.marks, self._goal, len(self._log) + 1)
         new = state.factor
         root = None if new is None or (old.factor is not None and new.root is old.factor.root) else new
         kept = None if root is None else (root.root, root.records, root.changed)
-        self._store.write(state.stored(), log_body(step, state.total), kept)
+        self._in_doubt = True  # until the writing is over, the file alone knows which state counts
+        self._store.write(state.stored(), log_body(step, state.total, request.outside), kept)
+        self._in_doubt = False
         self._state, self._unsaved = state, new is not None and (kept is None or new.columns.shape[1] > 0)
         self._log.append(step)
         return step

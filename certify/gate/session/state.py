@@ -139,8 +139,11 @@ def _run(old: State, request: Request, records: Records, goal: Goal) -> tuple[Ch
     if came is not None:
         residual = residual + residual_of(came, w)
         row_norm = max(row_norm, max_row_norm(came))  # rows that left still count: a bound stays a bound
-    keep = old.factor is not None and request.kind != "refresh"
-    factor = old.factor.changed_by(left, came, w) if keep and old.factor is not None else None
+    factor = None
+    if request.kind == "refresh":
+        row_norm = max_row_norm(records.problem)
+    elif old.factor is not None:
+        factor = old.factor.changed_by(left, came, w)
     if factor is not None:
         return follow(records.problem, w, residual, factor, goal, row_norm), row_norm
     fresh = factored(records.problem, w)
@@ -163,9 +166,9 @@ def step_of(number: int, kind: str, count: int, records: Records, run: ChordRun,
     )
 
 
-def log_body(step: Step, total: int) -> dict[str, Any]:
+def log_body(step: Step, total: int, outside: int = 0) -> dict[str, Any]:
     """A step as the log holds it; JSON knows no infinity."""
-    body = asdict(step) | {"total": f"{total:064x}"}
+    body = asdict(step) | {"total": f"{total:064x}", "outside": outside}
     return body | {"contraction": step.contraction if np.isfinite(step.contraction) else None}
 
 
