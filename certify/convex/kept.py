@@ -30,6 +30,7 @@ class KeptFactor:
     Attributes:
         root: R, upper triangular, (K p, K p).
         columns: U, (K p, k).
+        solved: Z, (K p, k).
         signs: diagonal of S, (k,).
         records: number of records when R was made.
         changed: rows that left or came since.
@@ -37,19 +38,15 @@ class KeptFactor:
 
     root: FloatArray
     columns: FloatArray
+    solved: FloatArray
     signs: FloatArray
     records: int
     changed: int = 0
 
     @cached_property
-    def _solved(self) -> FloatArray:
-        """Z, (K p, k)."""
-        return np.asarray(cho_solve((self.root, False), self.columns, check_finite=False))
-
-    @cached_property
     def _inner(self) -> tuple[AnyArray, AnyArray]:
         """LU factors of S + U'Z, (k, k): symmetric, not definite where rows left."""
-        lu, pivots = lu_factor(np.diag(self.signs) + self.columns.T @ self._solved)
+        lu, pivots = lu_factor(np.diag(self.signs) + self.columns.T @ self.solved)
         return lu, pivots
 
     @classmethod
@@ -59,7 +56,13 @@ class KeptFactor:
             root = np.triu(cho_factor(hessian)[0])
         except (LinAlgError, ValueError):
             return None
-        return cls(root, np.zeros((len(root), 0)), np.zeros(0), records)
+        return cls.plain(root, records)
+
+    @classmethod
+    def plain(cls, root: FloatArray, records: int, changed: int = 0) -> "KeptFactor":
+        """A factor without any change on top."""
+        nothing = np.zeros((len(root), 0))
+        return cls(root, nothing, nothing, np.zeros(0), records, changed)
 
     def __call__(self, gradient: FloatArray) -> FloatArray:
         """An approximate solution of ``H z = gradient``, in the gradient's shape; zero where that is not finite."""
@@ -68,10 +71,10 @@ class KeptFactor:
         step = np.asarray(cho_solve((self.root, False), gradient.ravel(), check_finite=False))
         if self.columns.shape[1]:
             try:
-                inner = lu_solve(self._inner, self._solved.T @ gradient.ravel(), check_finite=False)
+                inner = lu_solve(self._inner, self.solved.T @ gradient.ravel(), check_finite=False)
             except (LinAlgError, ValueError):  # not finite; the step without the changes is a step, too
                 return step.reshape(gradient.shape)
-            step = step - self._solved @ inner
+            step = step - self.solved @ inner
         return step.reshape(gradient.shape) if np.all(np.isfinite(step)) else np.zeros(gradient.shape)
 
     def changed_by(self, left: Problem | None, came: Problem | None, w: FloatArray) -> "KeptFactor | None":
@@ -80,10 +83,17 @@ class KeptFactor:
         changed = self.changed + sum(part.records for part, _ in parts)
         if changed > _FORESEEN * self.records:
             return None
-        pairs = [(_curved_rows(part, w), sign) for part, sign in parts]
-        columns = np.hstack([self.columns, *(columns for columns, _ in pairs)])
+        try:
+            pairs = [(_curved_rows(part, w), sign) for part, sign in parts]
+        except LinAlgError:  # scores that overflow
+            return None
+        more = np.hstack([self.columns[:, :0], *(columns for columns, _ in pairs)])
+        if not np.all(np.isfinite(more)):
+            return None
+        columns = np.hstack([self.columns, more])
+        solved = np.hstack([self.solved, cho_solve((self.root, False), more, check_finite=False)])
         signs = np.concatenate([self.signs, *(np.full(columns.shape[1], sign) for columns, sign in pairs)])
-        following = replace(self, columns=columns, signs=signs, changed=changed)
+        following = replace(self, columns=columns, solved=solved, signs=signs, changed=changed)
         return following.absorbed() if columns.shape[1] > max(8, len(self.root) // 4) else following
 
     def absorbed(self) -> "KeptFactor | None":

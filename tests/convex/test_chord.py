@@ -123,6 +123,13 @@ def test_a_downdate_that_leaves_nothing_positive_is_noticed() -> None:
     assert changed is None or changed.absorbed() is None
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_rows_whose_scores_overflow_call_for_a_new_factor() -> None:
+    problem, w, factor = prepared("poisson", 0)
+    huge = replace(part(problem, [1]), X=np.full((1, 3), 1e6))
+    assert factor.changed_by(None, huge, np.ones_like(w)) is None
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_residual_after_a_deletion_is_known_before_any_pass(loss: str) -> None:
     problem = drawn(loss, 1, fit_intercept=True, weighted=True)

@@ -83,10 +83,7 @@ def recalled_records(marks: Marks, stored: Stored, file: DataFile, total: int) -
 
 def recalled_factor(kept: tuple[FloatArray, int, int] | None) -> KeptFactor | None:
     """A factor as it was stored."""
-    if kept is None:
-        return None
-    root, records, changed = kept
-    return KeptFactor(root, np.zeros((len(root), 0)), np.zeros(0), records, changed)
+    return None if kept is None else KeptFactor.plain(*kept)
 
 
 def certify_again(
