@@ -184,3 +184,15 @@ def test_exported_weights_are_the_sessions(home: Any, projects: Any, certify: Ce
         projects.Objective("logistic", l2=4.0), {name: array[kept] for name, array in arrays.items()}
     )
     assert np.linalg.norm(exported.coef - retrained.coef) <= 5e-5
+
+
+def test_shaped_noise_asks_for_a_tolerance_of_its_own(home: Any, projects: Any, certify: Certify) -> None:
+    requests(home, projects)
+    home.drop("policy.tolerance").put("policy.noise_shape", "curvature").put("policy.noise_std", 0.1)
+    done = certify("session", "start")
+    assert done.code == 2
+    assert "session.tolerance" in done.stderr
+    home.put("session.tolerance", 1e-6)
+    for arguments in (["start"], ["delete", "leave.txt"], ["add", "come.npz"], ["export"]):
+        assert certify("session", *arguments).code == 0
+    assert certify("check").code == 0

@@ -102,7 +102,14 @@ class Project:
         data, _ = read_dataset(self.place("data"), columns_of(self.loaded))
         original = read_model(self.loaded, spec.release.original, self.objective, int(data.X.shape[1])).weights
         # half of what the policy lets pass: the check measures anew, in its own way
-        tolerance = spec.session.tolerance or distance_limit(spec.policy) / 2
+        limit = distance_limit(spec.policy)
+        tolerance = spec.session.tolerance or (None if limit is None else limit / 2)
+        if tolerance is None:
+            raise ConfigurationError(
+                "the policy sets no Euclidean distance when noise is shaped",
+                where="session.tolerance",
+                mend="give the certified distance that every request has to reach",
+            )
         return Session.start(
             self.place("path"),
             self.place("key"),
