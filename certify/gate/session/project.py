@@ -1,20 +1,17 @@
 """Sessions of a spec: where their files lie, what requests are read from, and the export that `certify check` takes."""
 
-import io
 import math
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from certify.convex.objective import Objective
 from certify.core.errors import ConfigurationError, InputError
 from certify.core.files import check_writable, read_text, write_files
-from certify.core.rows import is_sparse
-from certify.data.dataset import Dataset
 from certify.data.readers import read_dataset
+from certify.data.writers import dump_dataset
 from certify.gate.evidence import dump_evidence, evidence_path
 from certify.gate.inputs import columns_of, objective_of, read_model
 from certify.gate.load import LoadedSpec, load_spec
@@ -210,24 +207,6 @@ def _lines(session: Session) -> bytes:
                 mend="give the records other ids",
             )
     return "".join(f"{identifier}\n" for identifier in session.forgotten).encode()
-
-
-def dump_dataset(path: Path, data: Dataset) -> bytes:
-    """The bytes of an .npz file of records.
-
-    Raises:
-        InputError: the path has another suffix.
-    """
-    if path.suffix.lower() != ".npz":
-        raise InputError("an export of records is an .npz file", where=str(path), mend="name one in data.path")
-    X: Any = data.X
-    parts = {"X": X}
-    if is_sparse(X):
-        parts = {"X_data": X.data, "X_indices": X.indices, "X_indptr": X.indptr, "X_shape": np.array(X.shape)}
-    weight = {} if data.sample_weight is None else {"sample_weight": data.sample_weight}
-    buffer = io.BytesIO()
-    np.savez(buffer, **parts, y=data.y, ids=data.ids, **weight)  # type: ignore[arg-type]  # NumPy types its keywords as flags
-    return buffer.getvalue()
 
 
 def _evidence(session: Session, moved: float) -> Evidence:

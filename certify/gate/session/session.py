@@ -5,34 +5,32 @@ that then count is within the session's tolerance, a public number fixed at the 
 request and on every opening; it neither adds up over requests nor depends on the order they came in.
 """
 
-import math
 import secrets
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from certify.convex.certificate import DistanceBound
-from certify.convex.chord import Goal, factored, settle
-from certify.convex.enclosure import max_row_norm
+from certify.convex.chord import Goal
 from certify.convex.objective import Objective
 from certify.convex.parameters import as_parameters
 from certify.core.arrays import FloatArray
-from certify.core.errors import ConfigurationError, InputError, TamperedError
+from certify.core.errors import InputError, TamperedError
 from certify.data.dataset import Dataset
 from certify.gate.session.marks import Marks
-from certify.gate.session.records import DataFile, Records, all_of
+from certify.gate.session.records import DataFile, Records
 from certify.gate.session.requests import Desk, Request
 from certify.gate.session.state import (
     State,
-    begin,
+    begun,
     carried_out,
     certify_again,
+    check_features,
+    check_goal,
     log_body,
     logged,
     recalled_factor,
     recalled_records,
-    step_of,
 )
 from certify.gate.session.store import Store, create, refuse_existing
 from certify.gate.session.tables import GENESIS, SessionKey, Step
@@ -80,17 +78,12 @@ class Session:
             ConfigurationError, InputError: nothing was written.
             AssumptionViolatedError: no certificate exists, or the original cannot be brought within the tolerance.
         """
-        _check_goal(tolerance, max_steps)
+        check_goal(tolerance, max_steps)
         refuse_existing(path, key_path)
-        began = time.perf_counter()
         parts = original.parts if isinstance(original, LinearWeights) else original
-        w = as_parameters(objective, parts, int(dataset.X.shape[1]))
-        records = all_of(DataFile.of(objective, dataset, len(w)))
-        goal, row_norm = Goal(tolerance, max_steps), max_row_norm(records.problem)
-        run = settle(records.problem, w, factored(records.problem, w), goal, row_norm)
+        w, goal = as_parameters(objective, parts, int(dataset.X.shape[1])), Goal(tolerance, max_steps)
         key = SessionKey(secrets.token_hex(16), secrets.token_hex(32), 0, GENESIS)
-        state = begin(records, Marks(key.key), run, row_norm)
-        step = step_of(1, "start", records.count, records, run, time.perf_counter() - began)
+        state, step = begun(DataFile.of(objective, dataset, len(w)), w, goal, Marks(key.key))
         fixed = {"objective": asdict(objective), "tolerance": tolerance, "max_steps": max_steps}
         body = log_body(step, state.total) | fixed | {"shape": list(w.shape), "features": int(dataset.X.shape[1])}
         create(path, key_path, key, state.stored(), body)
@@ -124,7 +117,7 @@ class Session:
         first, total = bodies[0], int(bodies[-1]["total"], 16)
         objective, goal = Objective(**first["objective"]), Goal(first["tolerance"], first["max_steps"])
         file, w = DataFile.of(objective, dataset, first["shape"][0]), stored.parameters
-        _check_features(file, first["features"])
+        check_features(file, first["features"])
         records = recalled_records(store.marks, stored, file, total)
         kept = recalled_factor(store.factor(w.size))
         bound, factor, row_norm = certify_again(records.problem, w, kept, goal.tolerance)
@@ -267,23 +260,3 @@ class Session:
         self._state, self._unsaved = state, new is not None and (kept is None or new.columns.shape[1] > 0)
         self._log.append(step)
         return step
-
-
-def _check_goal(tolerance: float, max_steps: int) -> None:
-    if not (math.isfinite(tolerance) and tolerance > 0):
-        raise ConfigurationError(
-            f"tolerance must be above 0, not {tolerance}", where="session.tolerance", mend="give a distance"
-        )
-    if max_steps < 1:
-        raise ConfigurationError(
-            f"max_steps must be at least 1, not {max_steps}", where="session.max_steps", mend="give a positive number"
-        )
-
-
-def _check_features(file: DataFile, features: int) -> None:
-    if file.dataset.X.shape[1] != features:
-        raise InputError(
-            f"has {file.dataset.X.shape[1]} features, the session {features}",
-            where=file.dataset.where,
-            mend="give the data file that the session began with",
-        )

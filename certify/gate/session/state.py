@@ -1,5 +1,6 @@
 """The state of a session in memory, and how one state follows from another."""
 
+import math
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -7,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from certify.convex.certificate import DistanceBound
-from certify.convex.chord import ChordRun, Goal, certified, factored, follow
+from certify.convex.chord import ChordRun, Goal, certified, factored, follow, settle
 from certify.convex.enclosure import max_row_norm
 from certify.convex.kept import KeptFactor, residual_of
 from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray, IntArray
-from certify.core.errors import InputError
+from certify.core.errors import ConfigurationError, InputError
 from certify.core.rows import blocks
 from certify.gate.session.marks import MODULUS, Marks
-from certify.gate.session.records import DataFile, Records
+from certify.gate.session.records import DataFile, Records, all_of
 from certify.gate.session.requests import Request
 from certify.gate.session.tables import Step, Stored
 
@@ -176,7 +177,37 @@ def logged(body: dict[str, Any]) -> Step:
     return Step(**values | {"contraction": float("inf") if body["contraction"] is None else body["contraction"]})
 
 
-def begin(records: Records, marks: Marks, run: ChordRun, row_norm: float) -> State:
-    """The first state."""
-    total = total_of(marks, records.file, np.arange(len(records.file.ids)))
-    return State(records, frozenset(), frozenset(), total, run.parameters, run.bound, run.factor, row_norm)
+def begun(file: DataFile, w: FloatArray, goal: Goal, marks: Marks) -> tuple[State, Step]:
+    """The first state: all records of a data file, and weights (K, p) that were trained on them.
+
+    Raises:
+        AssumptionViolatedError: no certificate exists, or the tolerance was not reached.
+    """
+    began, records = time.perf_counter(), all_of(file)
+    row_norm = max_row_norm(records.problem)
+    run = settle(records.problem, w, factored(records.problem, w), goal, row_norm)
+    total = total_of(marks, file, np.arange(len(file.ids)))
+    state = State(records, frozenset(), frozenset(), total, run.parameters, run.bound, run.factor, row_norm)
+    return state, step_of(1, "start", records.count, records, run, time.perf_counter() - began)
+
+
+def check_goal(tolerance: float, max_steps: int) -> None:
+    """Refuse what no request could reach."""
+    if not (math.isfinite(tolerance) and tolerance > 0):
+        raise ConfigurationError(
+            f"tolerance must be above 0, not {tolerance}", where="session.tolerance", mend="give a distance"
+        )
+    if max_steps < 1:
+        raise ConfigurationError(
+            f"max_steps must be at least 1, not {max_steps}", where="session.max_steps", mend="give a positive number"
+        )
+
+
+def check_features(file: DataFile, features: int) -> None:
+    """Refuse a data file of another width."""
+    if file.dataset.X.shape[1] != features:
+        raise InputError(
+            f"has {file.dataset.X.shape[1]} features, the session {features}",
+            where=file.dataset.where,
+            mend="give the data file that the session began with",
+        )

@@ -144,7 +144,9 @@ class Store:
             previous = digest
         key = self._key
         if count == key.sequence + 1 and previous == key.pending:  # a kill came between commit and key
+            # said at once: until the key says so, a copy from before that request would pass for the newest
             self._key = replace(key, sequence=count, digest=previous, pending=None)
+            self._key.save(self._key_path)
         elif (count, previous) != (key.sequence, key.digest):
             older = count < key.sequence
             what = "an older copy was put in its place" if older else "its last entry is not the one that the key knows"
