@@ -8,7 +8,7 @@ import numpy as np
 
 from certify.convex.certificate import certify_parameters
 from certify.convex.objective import Objective
-from certify.convex.problem import Problem, bind
+from certify.convex.problem import bind
 from certify.convex.solve import newton_step
 from certify.data.dataset import Dataset
 from certify.gate.session import Session
@@ -49,13 +49,11 @@ def again(folder: Path, data: Dataset) -> Session:
     return Session.open(folder / "s.sqlite", folder / "s.key", data)
 
 
-def problem_of(declared: Objective, data: Dataset) -> Problem:
-    return bind(declared, data.X, data.y, outputs(declared.loss), data.sample_weight)
-
-
-def retrained(declared: Objective, data: Dataset, start: np.ndarray) -> tuple[np.ndarray, float]:
+def retrained(
+    declared: Objective, data: Dataset, start: np.ndarray, classes: int | None = None
+) -> tuple[np.ndarray, float]:
     """A retrain polished to rounding, and its own certified distance: it shares the objective, not the path."""
-    problem, w = problem_of(declared, data), start
+    problem, w = bind(declared, data.X, data.y, classes or outputs(declared.loss), data.sample_weight), start
     for _ in range(4):
         w = w - newton_step(problem, w, problem.gradient(w))
     return w, float(certify_parameters(problem, w).distance)

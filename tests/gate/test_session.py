@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from certify.convex.certificate import certify_parameters
+from certify.convex.losses import LOSSES, get_loss
+from certify.convex.objective import Objective
+from certify.convex.problem import bind
 from certify.core.errors import AssumptionViolatedError, CertifyError, ConfigurationError, InputError
 from certify.data.dataset import Dataset
 from certify.gate.session import Session
@@ -78,6 +82,39 @@ def test_a_random_stream_agrees_with_a_plain_book_and_a_retrain(tmp_path: Path, 
         with pytest.raises(InputError, match="cannot come back"):
             session.add(name, np.zeros(3), data.y[0])
     session.close()
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_every_loss_of_the_registry_goes_through_a_session_where_it_has_a_certificate(
+    tmp_path: Path, name: str
+) -> None:
+    smoothing = 0.5 if name in ("huber-hinge", "softplus-hinge") else None
+    loss = get_loss(name, smoothing)
+    kind = "softmax" if loss.multi_output else "logistic" if "class" in loss.targets else "poisson"
+    data = made.draw(kind, records=80)
+    if kind == "poisson":
+        data = replace(data, y=data.y + 1.0)
+    declared = Objective(name, l2=3.0, smoothing=smoothing)
+    zeros = np.zeros((3 if loss.multi_output else 1, 3))
+    with Session.start(tmp_path / "s", tmp_path / "k", declared, data, zeros, 1e-6) as session:
+        session.delete(["p-1", "p-2"])
+        session.correct("p-3", data.X[4] + 0.1, data.y[3])
+        session.add("n-1", data.X[5] - 0.1, data.y[5])
+        session.delete("n-1")
+        held = session.records.retained()
+        problem = bind(declared, held.X, held.y, len(zeros))
+        assert certify_parameters(problem, session.parameters).distance <= 2e-6
+        # strong convexity alone, by another path: no factor, no self-concordance
+        assert np.linalg.norm(problem.gradient(session.parameters)) / 3.0 <= 1e-2
+
+
+def test_one_against_all_others(tmp_path: Path) -> None:
+    data = made.draw("softmax", records=80)
+    declared = Objective("logistic", l2=3.0, one_vs_rest=True)
+    with Session.start(tmp_path / "s", tmp_path / "k", declared, data, np.zeros((3, 3)), 1e-6) as session:
+        step = session.delete(["p-1", "p-2"])
+        truth, slack = made.retrained(declared, session.records.retained(), session.parameters, 3)
+        assert np.linalg.norm(session.parameters - truth) <= step.distance + slack
 
 
 def test_sixty_requests_one_by_one_and_in_a_batch_end_within_their_bounds(tmp_path: Path) -> None:
