@@ -25,6 +25,7 @@ _COMMANDS = {
     "init": "Write a commented certify.toml.",
     "check": "The gate: check the model of a spec against its policy.",
     "unlearn": "Run an unlearner on the spec's original model.",
+    "session": "Delete, correct and add records one request after the other, each certified.",
     "release": "Check, draw the noise, write the released weights and the certificate, book it.",
     "ledger": "What was released and what it cost: list, show, verify, export.",
     "verify": "Verify a certificate from scratch, with nothing trusted.",

@@ -16,10 +16,10 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from certify.core.errors import ConfigurationError, InputError, TamperedError
 from certify.core.files import check_writable, read_text, write_file
@@ -74,6 +74,7 @@ class KeyFile:
     digest: str
     pending: str | None = None
     version: int = 1
+    kind: ClassVar[str] = "ledger"
 
     def save(self, path: Path) -> None:
         """Write it whole or not at all, readable by its owner alone."""
@@ -89,18 +90,18 @@ class KeyFile:
         text, _ = read_text(path)
         try:
             raw = json.loads(text)
-            raw["version"] = raw.pop("certify_ledger_key")
+            raw["version"] = raw.pop(f"certify_{cls.kind}_key")
             found = cls(**raw)
             bytes.fromhex(found.key)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise InputError(
-                "is not a ledger key, or a damaged one", where=str(path), mend="restore it from where you keep it"
+                f"is not a {cls.kind} key, or a damaged one", where=str(path), mend="restore it from where you keep it"
             ) from None
         return found
 
 
 def _key_text(key: KeyFile) -> str:
-    content = {"certify_ledger_key": key.version} | {
+    content = {f"certify_{key.kind}_key": key.version} | {
         name: value for name, value in key.__dict__.items() if name != "version"
     }
     return json.dumps(content, indent=2) + "\n"
@@ -267,7 +268,11 @@ class Ledger:
 
     def _verify_head(self, sequence: int, digest: str) -> None:
         key = self._key
-        if (sequence, digest) == (key.sequence, key.digest) or (sequence == key.sequence + 1 and digest == key.pending):
+        if (sequence, digest) == (key.sequence, key.digest):
+            return
+        if sequence == key.sequence + 1 and digest == key.pending:
+            # a kill came between commit and key: the next commit must start from the entry that counts
+            self._key = replace(key, sequence=sequence, digest=digest, pending=None)
             return
         what = (
             f"ends at entry {sequence}, the key knows {key.sequence}: an older copy was put in its place"

@@ -90,6 +90,16 @@ class LedgerSpec(_Section):
     key: Text = "certify-ledger.key"
 
 
+class SessionSpec(_Section):
+    """[session]: a stream of requests on one model, its state, and the key that belongs elsewhere."""
+
+    path: Text = "certify-session.sqlite"
+    key: Text = "certify-session.key"
+    data: Text | None = None
+    tolerance: Positive | None = None
+    max_steps: Annotated[int, Field(ge=1)] = 25
+
+
 class Spec(_Section):
     """The whole spec file."""
 
@@ -99,3 +109,4 @@ class Spec(_Section):
     objective: ObjectiveSpec | None = None
     audit: AuditSpec | None = None
     ledger: LedgerSpec = LedgerSpec()
+    session: SessionSpec = SessionSpec()

@@ -59,13 +59,14 @@ def _refuse_inputs(loaded: LoadedSpec, target: Path) -> None:
         "the spec": loaded.path.name,
     }
     for what, name in inputs.items():
-        if name is not None and _same_place(loaded.resolve(name), target):
+        if name is not None and same_place(loaded.resolve(name), target):
             raise InputError(
                 f"is both {what} and the model to write", where=str(target), mend="name another file in release.model"
             )
 
 
-def _same_place(path: Path, target: Path) -> bool:
+def same_place(path: Path, target: Path) -> bool:
+    """Whether two paths lead to one file."""
     try:
         return path.resolve() == target.resolve()
     except (OSError, ValueError, RuntimeError):  # not a path at all; whoever reads it will say so

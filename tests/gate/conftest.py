@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -46,3 +47,21 @@ def check_json(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, d
         return code, json.loads(out)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def minimiser() -> Callable[..., float]:
+    """True distance of weights to the minimiser on some records, by the 60-digit oracle, rounded up."""
+    place = Path(__file__).resolve().parents[1] / "convex" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("certify_test_oracle", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclass looks itself up there
+    spec.loader.exec_module(module)
+
+    def distance(objective: Any, data: Any, w: Any) -> float:
+        exact = module.exact(objective, data.X, data.y, data.sample_weight, len(w))
+        return float(module.distance(module.numbers(w), exact.minimiser(w))) * (1 + 1e-15)
+
+    return distance

@@ -266,6 +266,15 @@ def test_a_kill_at_any_instant_leaves_before_or_after(spec: Path, point: str, *,
     verify_books(spec)
 
 
+def test_two_kills_in_a_row_are_no_tampering(spec: Path) -> None:
+    release(spec)
+    for point in ("after commit", "pending written"):
+        done = subprocess.run([sys.executable, "-c", KILLER, str(spec), point], check=False, capture_output=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    verify_books(spec)
+    assert len(exported(spec)) == 3
+
+
 def test_a_full_disk_leaves_nothing_booked(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_args: object, **_kwargs: object) -> None:
         raise InputError("cannot be written (no space left on device)", where="disk", mend="free room")

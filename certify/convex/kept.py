@@ -1,0 +1,125 @@
+"""A Cholesky factor that is kept while rows leave and come: changes of low rank by Woodbury's identity. Untrusted, like every solver.
+
+``M = R'R + U S U'`` with R upper triangular, S diagonal with entries +1 (a row came) and -1 (a row left). Then
+
+    M^-1 g = M0^-1 g - Z (S + U'Z)^-1 Z' g,     M0 = R'R,  Z = M0^-1 U
+
+(Woodbury 1950; Hager 1989). A record with weight a, row x and second derivative ``C = sum_j c_j v_j v_j'`` in its scores adds the columns
+``sqrt(a c_j) v_j (x) x``: one for a loss of one score, at most K for softmax.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, lu_factor, lu_solve
+
+from certify.convex.blocks import as_block
+from certify.convex.problem import Problem
+from certify.core.arrays import AnyArray, FloatArray
+from certify.core.rows import is_sparse
+
+_FORESEEN = 1 / 6
+"""Changed rows, as a fraction f of all, beyond which a factor is made anew: where f/(1 - f) passes the limit on contraction."""
+
+
+@dataclass(frozen=True, eq=False)
+class KeptFactor:
+    """An approximate inverse of a Hessian. Holds data of records that left, until it is made anew.
+
+    Attributes:
+        root: R, upper triangular, (K p, K p).
+        columns: U, (K p, k).
+        solved: Z, (K p, k).
+        signs: diagonal of S, (k,).
+        records: number of records when R was made.
+        changed: rows that left or came since.
+    """
+
+    root: FloatArray
+    columns: FloatArray
+    solved: FloatArray
+    signs: FloatArray
+    records: int
+    changed: int = 0
+
+    @cached_property
+    def _inner(self) -> tuple[AnyArray, AnyArray]:
+        """LU factors of S + U'Z, (k, k): symmetric, not definite where rows left."""
+        lu, pivots = lu_factor(np.diag(self.signs) + self.columns.T @ self.solved)
+        return lu, pivots
+
+    @classmethod
+    def of(cls, hessian: FloatArray, records: int) -> "KeptFactor | None":
+        """The factor of a Hessian (K p, K p); None where it is not positive definite in floating point."""
+        try:
+            root = np.triu(cho_factor(hessian)[0])
+        except (LinAlgError, ValueError):
+            return None
+        return cls.plain(root, records)
+
+    @classmethod
+    def plain(cls, root: FloatArray, records: int, changed: int = 0) -> "KeptFactor":
+        """A factor without any change on top."""
+        nothing = np.zeros((len(root), 0))
+        return cls(root, nothing, nothing, np.zeros(0), records, changed)
+
+    def __call__(self, gradient: FloatArray) -> FloatArray:
+        """An approximate solution of ``H z = gradient``, in the gradient's shape; zero where that is not finite."""
+        if not np.all(np.isfinite(gradient)):
+            return np.zeros(gradient.shape)
+        step = np.asarray(cho_solve((self.root, False), gradient.ravel(), check_finite=False))
+        if self.columns.shape[1]:
+            try:
+                inner = lu_solve(self._inner, self.solved.T @ gradient.ravel(), check_finite=False)
+            except (LinAlgError, ValueError):  # not finite; the step without the changes is a step, too
+                return step.reshape(gradient.shape)
+            step = step - self.solved @ inner
+        return step.reshape(gradient.shape) if np.all(np.isfinite(step)) else np.zeros(gradient.shape)
+
+    def changed_by(self, left: Problem | None, came: Problem | None, w: FloatArray) -> "KeptFactor | None":
+        """The factor after rows left and came, their curvature taken at w; None where it is better made anew."""
+        parts = [(part, sign) for part, sign in ((left, -1.0), (came, 1.0)) if part is not None]
+        changed = self.changed + sum(part.records for part, _ in parts)
+        if changed > _FORESEEN * self.records:
+            return None
+        try:
+            pairs = [(_curved_rows(part, w), sign) for part, sign in parts]
+        except LinAlgError:  # scores that overflow
+            return None
+        more = np.hstack([self.columns[:, :0], *(columns for columns, _ in pairs)])
+        if not np.all(np.isfinite(more)):
+            return None
+        columns = np.hstack([self.columns, more])
+        solved = np.hstack([self.solved, cho_solve((self.root, False), more, check_finite=False)])
+        signs = np.concatenate([self.signs, *(np.full(columns.shape[1], sign) for columns, sign in pairs)])
+        following = replace(self, columns=columns, solved=solved, signs=signs, changed=changed)
+        return following.absorbed() if columns.shape[1] > max(8, len(self.root) // 4) else following
+
+    def absorbed(self) -> "KeptFactor | None":
+        """The same matrix with the changes worked into R; None where it is no longer positive definite."""
+        if not self.columns.shape[1]:
+            return self
+        matrix = self.root.T @ self.root + (self.columns * self.signs) @ self.columns.T
+        fresh = KeptFactor.of(matrix, self.records)
+        return None if fresh is None else replace(fresh, changed=self.changed)
+
+
+def _curved_rows(problem: Problem, w: FloatArray) -> FloatArray:
+    """Columns u with ``sum u u'`` the part of the Hessian at w that comes from the problem's records, (K p, m)."""
+    block = as_block(problem.X[:], intercept=problem.objective.fit_intercept)
+    block = np.asarray(block.toarray() if is_sparse(block) else block)
+    curvature = np.zeros((problem.records, problem.outputs, problem.outputs))
+    for j, k, entry in problem.objective.loss_function.curvature_blocks(block @ w.T, problem.targets):
+        curvature[:, j, k] = curvature[:, k, j] = problem.weights * entry
+    values, vectors = np.linalg.eigh(curvature)
+    roots = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]  # (m, K, K): record, output, direction
+    columns = np.einsum("mkj,mp->kpmj", roots, block).reshape(problem.size, -1)
+    return np.asarray(columns[:, np.any(columns != 0, axis=0)])
+
+
+def residual_of(problem: Problem, w: FloatArray) -> FloatArray:
+    """The part of the gradient at w that comes from the problem's records, without the penalty, (K, p)."""
+    block = as_block(problem.X[:], intercept=problem.objective.fit_intercept)
+    slope = problem.objective.loss_function.gradient(block @ w.T, problem.targets)
+    return np.asarray((problem.weights[:, None] * slope).T @ block)
