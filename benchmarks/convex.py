@@ -22,9 +22,10 @@ from scipy.special import expit
 
 from certify.convex.certificate import certify_parameters
 from certify.convex.enclosure import max_row_norm
+from certify.convex.kept import KeptFactor, residual_of
 from certify.convex.objective import Objective
 from certify.convex.problem import Problem, bind
-from certify.convex.solve import Factor, newton_step
+from certify.convex.solve import newton_step
 
 DATA = Path("/usr/share/datasets/fashion-mnist")
 L2 = 12.0
@@ -46,6 +47,11 @@ def retained(full: Problem, deleted: list[int]) -> Problem:
     weights = np.ones(full.records)
     weights[deleted] = 0.0
     return Problem(full.objective, full.X, full.targets, weights, full.outputs)
+
+
+def one_record(full: Problem, row: int) -> Problem:
+    """One of the records."""
+    return Problem(full.objective, full.X[[row]], full.targets[[row]], np.ones(1), full.outputs)
 
 
 def optimum(problem: Problem, w: np.ndarray, steps: int = 6) -> np.ndarray:
@@ -102,7 +108,7 @@ def main() -> None:
     s = np.where(y == 1, 1.0, -1.0)
     full = bind(Objective("logistic", l2=L2), X, y)
     start = optimum(full, np.zeros(full.shape), 12)
-    factor, row_norm = Factor(full.hessian(start)), max_row_norm(full)
+    factor, row_norm = KeptFactor.of(full.hessian(start), len(X)), max_row_norm(full)
     order = np.random.default_rng(0).permutation(len(X))
 
     print("tightness, certified / true distance")
@@ -119,10 +125,10 @@ def main() -> None:
     for row in order[:deletions].tolist():
         started = time.perf_counter()
         deleted.append(row)
-        problem = retained(full, deleted)
+        problem, left = retained(full, deleted), one_record(full, row)
         # the new residual is the old one, measured by the last certificate, less the deleted record's part
-        own = full.objective.loss_function.gradient(X[[row]] @ w.T, full.targets[[row]]).T @ X[[row]]
-        w = w - factor(residual - own)
+        factor = factor.changed_by(left, None, w)
+        w = w - factor(residual - residual_of(left, w))
         bound = certify_parameters(problem, w, propose=factor, row_norm=row_norm)
         residual = bound.residual
         seconds.append(time.perf_counter() - started)
