@@ -46,7 +46,7 @@ def retained(full: Problem, deleted: list[int]) -> Problem:
     """The same records with weight zero for the deleted ones: no copy of X."""
     weights = np.ones(full.records)
     weights[deleted] = 0.0
-    return Problem(full.objective, full.X, full.targets, weights, full.outputs)
+    return full.reweighted(weights)
 
 
 def one_record(full: Problem, row: int) -> Problem:

@@ -19,6 +19,7 @@ records rarely lie along ``e``. Proofs: docs/theory.md. Nobody's solution of ``H
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,11 @@ _RAISE = 1 + 2.0**-44
 _SMALL = 2.0**-60
 """Below this radius, t/rho - 1 is less than one rounding, and t itself could underflow."""
 
-_WORTHWHILE = 0.02
+_WORTHWHILE = 0.08
 """Looseness, relative to the step, above which a proposed step is worth one more product with the Hessian."""
+
+_NEGLIGIBLE = 1e-3
+"""Rounding errors, as a part of the step, up to which a cheaper bound on them will do."""
 
 _CORRECTIONS = 4
 _SHARPENINGS = 5
@@ -150,21 +154,32 @@ def certify_parameters(
         return join(
             [certify_parameters(part, w[[k]], for_head(propose, k, w), row_norm) for k, part in enumerate(parts)]
         )
-    gradient, scores = enclose_gradient(problem, w)
     if propose is not None:
-        modulus = _modulus(problem, scores, None)
-        step, product = _refined_proposal(problem, gradient, scores, propose, modulus)
-        return _assemble(problem, gradient, modulus, step, product, row_norm)
+        return _proposed(problem, w, propose, row_norm)
+    gradient, scores = enclose_gradient(problem, w)
     hessian = problem.hessian(w) if problem.size <= DENSE_LIMIT else None
     modulus = _modulus(problem, scores, hessian)
     step = newton_step(problem, w, gradient.value, hessian)
     return _assemble(problem, gradient, modulus, step, enclose_hessian_product(problem, scores, step), row_norm)
 
 
+def _proposed(
+    problem: Problem, w: FloatArray, propose: Callable[[FloatArray], FloatArray], row_norm: float | None
+) -> DistanceBound:
+    """The certificate from a proposed step: rounding bounded by norms where that is next to nothing, else entry by entry."""
+    for careful in (False, True):
+        gradient, scores = enclose_gradient(problem, w, careful=careful)
+        modulus = _modulus(problem, scores, None)
+        product = partial(enclose_hessian_product, problem, scores, careful=careful)
+        step, applied = _refined_proposal(gradient, product, propose, modulus)
+        if gradient.error + applied.error <= _NEGLIGIBLE * modulus * norm_upper(step):
+            break
+    return _assemble(problem, gradient, modulus, step, applied, row_norm)
+
+
 def _refined_proposal(
-    problem: Problem,
     gradient: Enclosed,
-    scores: Scores,
+    product: Callable[[FloatArray], Enclosed],
     propose: Callable[[FloatArray], FloatArray],
     modulus: float,
 ) -> tuple[FloatArray, Enclosed]:
@@ -173,17 +188,17 @@ def _refined_proposal(
     Each correction costs one product with the Hessian and divides the defect by what the approximate inverse is worth.
     """
     step = propose(gradient.value)
-    product = enclose_hessian_product(problem, scores, step)
+    applied = product(step)
     for _ in range(_CORRECTIONS):
-        defect = gradient.value - product.value
+        defect = gradient.value - applied.value
         if not norm_upper(defect) > _WORTHWHILE * modulus * norm_upper(step):
             break
         corrected = step + propose(defect)
-        following = enclose_hessian_product(problem, scores, corrected)
+        following = product(corrected)
         if not norm_upper(gradient.value - following.value) < norm_upper(defect):
             break
-        step, product = corrected, following
-    return step, product
+        step, applied = corrected, following
+    return step, applied
 
 
 def _modulus(problem: Problem, scores: Scores, hessian: FloatArray | None) -> float:

@@ -8,14 +8,13 @@ number of chunks instead of with n. The bound itself is computed in floating poi
 """
 
 import math
-import threading
 from dataclasses import dataclass
 
 import numpy as np
 
 from certify.convex.blocks import Block, absolute, row_norms, terms
 from certify.convex.losses.base import TINY, UNIT
-from certify.convex.problem import STRIPES, Problem
+from certify.convex.problem import Problem
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.rows import is_sparse
 
@@ -80,70 +79,91 @@ class _Sum:
         return _Sum(self.value + other.value, self.error + other.error, max(self.reach, other.reach))
 
 
-def _summand(problem: Problem, block: Block, size: Block, value: FloatArray, error: FloatArray, reach: float) -> _Sum:
-    # rounding: products within the chunk, then one addition a chunk and one a stripe
-    growth = gamma(problem.chunk + len(problem.ranges) + STRIPES + 4)
-    total = np.asarray(value.T @ block)
-    return _Sum(total, np.asarray((growth * np.abs(value) + error).T @ size), reach)
-
-
 def _with_penalty(problem: Problem, total: _Sum, w: FloatArray) -> Enclosed:
     with np.errstate(over="ignore", invalid="ignore"):
         ridge = problem.penalty * w
-        error = total.error + 4 * UNIT * (np.abs(total.value) + np.abs(ridge)) + (problem.records + 8) * TINY
+        added = 4 * UNIT * (norm_upper(total.value) + norm_upper(ridge)) + (problem.records + 8) * TINY * problem.size
         slack = 1 + 4 * gamma(problem.records + problem.shape[1] + 64)
-        bound = norm_upper(error) * slack
+        bound = (norm_upper(total.error) + added) * slack
         return Enclosed(total.value + ridge, bound if math.isfinite(bound) else math.inf, total.reach)
 
 
-class _Buffers(threading.local):
-    """One buffer a thread for the absolute values of a chunk, which then stays in cache for all four products."""
+class _Rounding:
+    """Rounding errors of the two products ``X w'`` and ``V' X``, in one of two ways.
 
-    array: FloatArray | None = None
+    Careful: entry by entry, ``gamma |x_i| . |w|`` and ``gamma |V|' |X|``: two more products, with ``|X|``. Otherwise by norms,
+    ``gamma ||x_i|| ||w||`` and ``gamma sum_i |v_i| ||x_i||`` (Cauchy-Schwarz, triangle inequality): nothing but the row norms, which are worked out once a
+    problem; a little larger where the features have one scale, and much larger where they have not.
+    """
 
-    def absolute(self, block: Block, chunk: int) -> Block:
+    def __init__(self, problem: Problem, w: FloatArray, *, careful: bool) -> None:
+        self._problem, self._w, self._careful = problem, w, careful
+        # products within the chunk, then one addition a chunk
+        self._growth = gamma(problem.chunk + len(problem.ranges) + 4)
+        self._lengths = np.array([norm_upper(row) for row in w])
+        self._buffer: FloatArray | None = None
+
+    def sizes(self, rows: slice, block: Block) -> Block:
+        """What stands for ``|X|``: the absolute values, or the row norms as a column."""
+        if not self._careful:
+            return self._problem.norms[rows, None]
         if is_sparse(block):
             return absolute(block)
-        if self.array is None:
-            self.array = np.empty((chunk, block.shape[1]))
-        return absolute(block, self.array)
+        if self._buffer is None:  # one for all chunks: it stays in cache
+            self._buffer = np.empty((self._problem.chunk, block.shape[1]))
+        return absolute(block, self._buffer)
+
+    def of_scores(self, block: Block, sizes: Block) -> FloatArray:
+        """Error of ``block @ w.T``, entry by entry."""
+        if self._careful:
+            return dot_error(sizes, self._w)
+        length = terms(block)
+        factor = gamma(length + 2) * (1 + gamma(length + 8))
+        return np.asarray(factor * sizes * self._lengths + length * TINY)
+
+    def summand(self, block: Block, sizes: Block, value: FloatArray, error: FloatArray, reach: float = 0.0) -> _Sum:
+        """``value' X``, and the bound on its error: per entry (K, p), or one number an output (K, 1)."""
+        total = np.asarray(value.T @ block)
+        return _Sum(total, np.asarray((self._growth * np.abs(value) + error).T @ sizes), reach)
 
 
-def enclose_gradient(problem: Problem, w: FloatArray) -> tuple[Enclosed, Scores]:
+def enclose_gradient(problem: Problem, w: FloatArray, *, careful: bool = True) -> tuple[Enclosed, Scores]:
     """The gradient of F at ``w``, and the scores on the way, each with a bound on its error.
 
-    One pass over the data: two products with X and two with |X|.
+    One pass over the data: two products with X and, where the bound is to be ``careful``, two with |X|.
     """
-    loss, buffers = problem.objective.loss_function, _Buffers()
+    loss, rounding = problem.objective.loss_function, _Rounding(problem, w, careful=careful)
     scores = Scores(np.empty((problem.records, problem.outputs)), np.empty((problem.records, problem.outputs)))
 
     def part(rows: slice, block: Block) -> _Sum:
-        size = buffers.absolute(block, problem.chunk)
-        z, dz = block @ w.T, dot_error(size, w)
+        sizes = rounding.sizes(rows, block)
+        z, dz = block @ w.T, rounding.of_scores(block, sizes)
         y, a = problem.targets[rows], problem.weights[rows, None]
         scores.value[rows], scores.error[rows] = z, dz
         slope = a * loss.gradient(z, y)
         error = a * loss.gradient_error(z, dz, y) + 2 * UNIT * np.abs(slope) + TINY
-        return _summand(problem, block, size, slope, error, 0.0)
+        return rounding.summand(block, sizes, slope, error)
 
     return _with_penalty(problem, problem.over_records(part), w), scores
 
 
-def enclose_hessian_product(problem: Problem, scores: Scores, direction: FloatArray) -> Enclosed:
+def enclose_hessian_product(
+    problem: Problem, scores: Scores, direction: FloatArray, *, careful: bool = True
+) -> Enclosed:
     """The Hessian of F at the point of ``scores``, applied to ``direction`` (K, p), with a bound on the error.
 
-    Its ``reach`` bounds ``||(x_i . direction_k)_k||`` over the records of positive weight.
+    Its ``reach`` bounds ``||(x_i . direction_k)_k||`` over the records of positive weight. ``careful`` as in :func:`enclose_gradient`.
     """
-    loss, buffers = problem.objective.loss_function, _Buffers()
+    loss, rounding = problem.objective.loss_function, _Rounding(problem, direction, careful=careful)
 
     def part(rows: slice, block: Block) -> _Sum:
-        size = buffers.absolute(block, problem.chunk)
-        u, du = block @ direction.T, dot_error(size, direction)
+        sizes = rounding.sizes(rows, block)
+        u, du = block @ direction.T, rounding.of_scores(block, sizes)
         z, dz = scores.value[rows], scores.error[rows]
         y, a = problem.targets[rows], problem.weights[rows, None]
         curved = a * loss.curvature_product(z, y, u)
         error = a * loss.curvature_product_error(z, dz, y, u, du) + 2 * UNIT * np.abs(curved) + TINY
-        return _summand(problem, block, size, curved, error, _reach(u, du, a))
+        return rounding.summand(block, sizes, curved, error, _reach(u, du, a))
 
     return _with_penalty(problem, problem.over_records(part), direction)
 
@@ -160,15 +180,4 @@ def _reach(u: FloatArray, du: FloatArray, a: FloatArray) -> float:
 
 def max_row_norm(problem: Problem) -> float:
     """Upper bound on the largest Euclidean norm of a row with positive weight, the column of ones included."""
-
-    def part(rows: slice, block: Block) -> _Largest:
-        return _Largest(float(row_norms(block)[problem.weights[rows] > 0].max(initial=0.0)))
-
-    return problem.over_records(part) * (1 + gamma(problem.shape[1] + 16)) + TINY
-
-
-class _Largest(float):
-    """A number whose sum with another is the larger of both."""
-
-    def __add__(self, other: float) -> "_Largest":
-        return _Largest(max(self, other))
+    return float(problem.norms[problem.weights > 0].max(initial=0.0)) + TINY

@@ -6,31 +6,26 @@ Parameters ``w`` are (K, p) inside this package.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 
-from certify.convex.blocks import Block, as_block, weighted_gram
+from certify.convex.blocks import Block, as_block, row_norms, weighted_gram
 from certify.convex.losses import TargetError
+from certify.convex.losses.base import TINY
 from certify.convex.numbers import as_column, as_matrix, require_finite
 from certify.convex.objective import Objective
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import InputError
-from certify.core.parallel import run_all
 from certify.core.rows import Rows, blocks, stored_entries
 
 Summand = TypeVar("Summand", bound=Any)
 
-# A chunk and its absolute values stay in cache: four products then cost one reading of the data.
-_CHUNK_BYTES = 2_000_000
-
-STRIPES = 16
-"""Groups of chunks that are summed on their own, in parallel where there are cores."""
-
-_LEAST_STRIPE = 4
-"""Chunks below which a group is not worth a thread."""
+# Small enough to stay in cache, so that all products with a chunk cost one reading of the data; large enough that the
+# linear algebra library puts all cores to work on each, and that the interpreter's share does not show.
+_CHUNK_BYTES = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +72,7 @@ class Problem:
 
     @cached_property
     def chunk(self) -> int:
-        """Records in a chunk: few enough to stay in cache, many enough for BLAS."""
+        """Records in a chunk, see ``_CHUNK_BYTES``."""
         stored = stored_entries(self.X)
         if stored is None:
             return max(64, min(self.records, _CHUNK_BYTES // (8 * max(1, self.shape[1]))))
@@ -90,15 +85,6 @@ class Problem:
         """Consecutive slices of records, one a chunk."""
         return [slice(start, min(start + self.chunk, self.records)) for start in range(0, self.records, self.chunk)]
 
-    def stripes(self) -> list[list[slice]]:
-        """The chunks in at most ``STRIPES`` groups: a sum over each, then over the groups in order.
-
-        How many there are depends on the records alone, so that the result is the same on any number of cores.
-        """
-        ranges = self.ranges
-        size = max(_LEAST_STRIPE, -(-len(ranges) // STRIPES))
-        return [ranges[start : start + size] for start in range(0, len(ranges), size)]
-
     def block(self, rows: slice) -> Block:
         """Rows of the design matrix as float64, with the column of ones."""
         return as_block(self.X[rows], intercept=self.objective.fit_intercept)
@@ -109,20 +95,33 @@ class Problem:
             yield rows, self.block(rows)
 
     def over_records(self, part: Callable[[slice, Block], Summand]) -> Summand:
-        """Sum of ``part`` over the chunks, stripes in parallel; overflow is silent in it, infinities say it."""
+        """Sum of ``part`` over the chunks; overflow is silent in it, infinities say it."""
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            first, *rest = self.ranges
+            total = part(first, self.block(first))
+            for rows in rest:
+                total = total + part(rows, self.block(rows))
+        return total
 
-        def stripe(ranges: list[slice]) -> Summand:
-            with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-                total = part(ranges[0], self.block(ranges[0]))
-                for rows in ranges[1:]:
-                    total = total + part(rows, self.block(rows))
-                return total
+    @cached_property
+    def norms(self) -> FloatArray:
+        """Upper bounds on the Euclidean norms of the rows, the column of ones included, (n,)."""
+        result = np.empty(self.records)
 
-        with np.errstate(over="ignore", invalid="ignore"):
-            first, *rest = run_all(stripe, self.stripes())
-            for other in rest:
-                first = first + other
-        return first
+        def part(rows: slice, block: Block) -> int:
+            result[rows] = row_norms(block)
+            return 0
+
+        self.over_records(part)
+        with np.errstate(over="ignore"):
+            return result * (1 + (self.shape[1] + 24) * 2.0**-52) + TINY
+
+    def reweighted(self, weights: FloatArray) -> "Problem":
+        """The same records with other sample weights (0 leaves a record out); row norms already known stay so."""
+        other = replace(self, weights=weights)
+        if "norms" in vars(self):
+            vars(other)["norms"] = self.norms
+        return other
 
     def scores(self, w: FloatArray) -> FloatArray:
         """``X w'``, (n, K)."""

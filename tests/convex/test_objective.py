@@ -330,21 +330,6 @@ def test_float32_parameters_are_converted_exactly() -> None:
     assert as_parameters(PLAIN, stored, 2)[0, 0] != 0.1
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_the_number_of_cores_does_not_change_a_bit(monkeypatch: pytest.MonkeyPatch, loss: str) -> None:
-    monkeypatch.setattr(problem_module, "_CHUNK_BYTES", 1)
-    monkeypatch.setattr(problem_module, "_LEAST_STRIPE", 1)
-    found = []
-    for cores in (1, 2, 5):
-        monkeypatch.setattr("certify.core.parallel.cores", lambda cores=cores: cores)
-        problem, w = make(loss, n=2000)
-        assert len(problem.stripes()) == 16
-        found.append((problem.gradient(w), problem.hessian_product(w, w), problem.value(w), problem.scores(w)))
-    for other in found[1:]:
-        for one, two in zip(found[0], other, strict=True):
-            np.testing.assert_array_equal(one, two)
-
-
 def test_a_memory_map_gives_its_pages_back(tmp_path: Path) -> None:
     problem, w = make("logistic")
     np.save(tmp_path / "X.npy", problem.X)

@@ -107,7 +107,7 @@ class Records:
         bound, later = self.file.bound, self.later
         weights = np.concatenate([np.where(self.live, bound.weights, 0.0), later.weight])
         if not later.ids:
-            return replace(bound, weights=weights)
+            return bound.reweighted(weights)
         X: Rows = Stacked(bound.X, later.X)
         return replace(bound, X=X, targets=np.concatenate([bound.targets, self.prepared(later.y)]), weights=weights)
 
