@@ -159,7 +159,7 @@ def certify_parameters(
             [certify_parameters(part, w[[k]], for_head(propose, k, w), row_norm) for k, part in enumerate(parts)]
         )
     if problem.objective.bent:
-        return _by_gap(problem, w)
+        return _by_gap(problem, w, row_norm)
     bound = _by_gradient(problem, w, propose, row_norm)
     if problem.objective.smooth or not float(problem.penalty.min()) > 0:
         return bound
@@ -207,7 +207,7 @@ def _refined_proposal(
     return step, product
 
 
-def _by_gap(problem: Problem, w: FloatArray) -> DistanceBound:
+def _by_gap(problem: Problem, w: FloatArray, row_norm: float | None) -> DistanceBound:
     """Where slopes jump: no Hessian, so l2 is all the curvature there is, and no Newton bound applies."""
     bound = bound_by_gap(problem, w)
     return DistanceBound(
@@ -220,7 +220,7 @@ def _by_gap(problem: Problem, w: FloatArray) -> DistanceBound:
         newton_decrement=_NOWHERE,
         radius=_NOWHERE,
         modulus=LowerBound(problem.objective.l2),
-        max_row_norm=UpperBound(max_row_norm(problem)),
+        max_row_norm=UpperBound(max_row_norm(problem) if row_norm is None else row_norm),
         newton_step=bound.step,
         residual=bound.residual.value,
         duality_gap=UpperBound(bound.duality_gap),
