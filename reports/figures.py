@@ -54,7 +54,7 @@ def privacy_curve(document: Document) -> str:
 
 
 def distance_bounds(document: Document) -> str:
-    """The three bounds on a logarithmic axis, with the policy's limit. Empty when none was measured."""
+    """The bounds on a logarithmic axis, with the policy's limit. Empty when none was measured."""
     if document.bounds is None:
         return ""
     described = [f"{name}: {_label(value)}" for name, value in _rows(document)]
@@ -134,7 +134,9 @@ def _decades(axis: Any) -> None:
 def _rows(document: Document) -> list[tuple[str, float]]:
     bounds = document.bounds
     assert bounds is not None
+    gap = [] if bounds.duality_gap is None else [("duality gap", bounds.duality_gap)]
     return [
+        *gap,
         ("refined Newton", bounds.refined),
         ("self-concordance", bounds.self_concordant),
         ("strong convexity", bounds.strong_convexity),
@@ -151,10 +153,12 @@ def _bounds(axes: "Axes", document: Document) -> None:
     if limit is not None and _drawable(limit):
         axes.axvline(limit, color=_LIMIT, linestyle=(0, (4, 3)), linewidth=1.6)
         text = f"policy's limit {superscripts(format_lower(limit))}"
-        axes.annotate(text, (limit, 2.5), xytext=(0, 3), textcoords="offset points", color=_LIMIT, ha="center")
+        axes.annotate(
+            text, (limit, len(rows) - 0.5), xytext=(0, 3), textcoords="offset points", color=_LIMIT, ha="center"
+        )
     axes.set_yticks(range(len(rows)), [label for label, _ in rows])
     axes.tick_params(axis="y", length=0)
-    axes.set_ylim(-0.5, 2.5)
+    axes.set_ylim(-0.5, len(rows) - 0.5)
     _decades(axes.xaxis)
     axes.set_xlabel("distance to the retrained weights, at most")
 

@@ -67,7 +67,7 @@ class Request(_Part):
 
 
 class ObjectiveSummary(_Part):
-    """The declared objective, sum convention: sum_i weight_i loss_i + (l2/2) ||w||^2."""
+    """The declared objective, sum convention: sum_i weight_i loss_i + l1 ||w||_1 + (l2/2) ||w||^2."""
 
     loss: str
     formula: str
@@ -81,6 +81,7 @@ class ObjectiveSummary(_Part):
     """Width or temperature of the losses that have one."""
     one_vs_rest: bool = False
     """K two-class problems, certified jointly; ``outputs`` is K."""
+    l1: float = 0.0
 
 
 class PolicySummary(_Part):
@@ -138,8 +139,10 @@ class Bounds(_Part):
     radius: float
     """R nu / sqrt(s); the self-concordant bounds need it below 1."""
     modulus: float
-    """Lower bound on the smallest eigenvalue of the Hessian at w."""
+    """Lower bound on the smallest eigenvalue of the Hessian at w, or on the modulus of strong convexity."""
     max_row_norm: float
+    duality_gap: float | None = None
+    """From the duality gap and a reference point; computed for losses with kinks and objectives with an L1 term alone."""
 
 
 class ShapedNoise(_Part):

@@ -75,7 +75,10 @@ def model_line(document: Document) -> str:
     """The model and its objective in a few words."""
     objective = document.objective
     name = clean(document.subject.model.path)
-    return name if objective is None else f"{name}: {clean(objective.loss)}, l2 = {format_plain(objective.l2)}"
+    if objective is None:
+        return name
+    sparse = "" if objective.l1 == 0 else f", l1 = {format_plain(objective.l1)}"
+    return f"{name}: {clean(objective.loss)}, l2 = {format_plain(objective.l2)}{sparse}"
 
 
 def tally(document: Document) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from certify.convex.certificate import DistanceBound, certify_parameters
+from certify.convex.nonsmooth import solve_reference
 from certify.convex.problem import Problem
 from certify.convex.solve import newton_step
 from certify.core.arrays import FloatArray
@@ -74,7 +75,12 @@ class Meter:
     warnings: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
 
-    def _charge(self, kind: str) -> None:
+    def charge(self, kind: str) -> None:
+        """Count one evaluation.
+
+        Raises:
+            BudgetExceededError: it would be one too many, or time is up.
+        """
         limit = getattr(self.budget, kind)
         if limit is not None and self.counts[kind] >= limit:
             raise BudgetExceededError(
@@ -97,7 +103,7 @@ class Meter:
 
     def gradient(self, w: FloatArray) -> FloatArray:
         """One gradient; its norm is recorded."""
-        self._charge("gradients")
+        self.charge("gradients")
         with np.errstate(over="ignore", invalid="ignore"):
             value = self.problem.gradient(w)
         self.residual_norms.append(float(np.linalg.norm(value)))
@@ -105,17 +111,36 @@ class Meter:
 
     def newton_step(self, w: FloatArray, gradient: FloatArray) -> FloatArray:
         """One Hessian and its solution."""
-        self._charge("hessians")
+        self.charge("hessians")
         return newton_step(self.problem, w, gradient)
 
     def certify(self, w: FloatArray) -> DistanceBound:
         """One certificate: a gradient and a Hessian."""
-        self._charge("gradients")
-        self._charge("hessians")
+        self.charge("gradients")
+        self.charge("hessians")
         bound = certify_parameters(self.problem, w)
         self.residual_norms.append(bound.residual_norm)
         return bound
 
+    def solve(self, start: FloatArray) -> FloatArray:
+        """The minimiser of an objective with kinks, nearly; each evaluation on the way counts and is charged."""
+        return solve_reference(self.problem, start, _Watched(self)).w
+
     def iterate(self) -> None:
         """Count one iteration."""
         self.counts["iterations"] += 1
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """Charges a solver's evaluations to a meter."""
+
+    meter: Meter
+
+    def gradient(self, norm: float) -> None:
+        self.meter.charge("gradients")
+        self.meter.residual_norms.append(norm)
+
+    def hessian(self) -> None:
+        self.meter.charge("hessians")
+        self.meter.iterate()

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from certify.convex.objective import Objective
 from certify.convex.solve import line_search
 from certify.core.arrays import FloatArray
 from certify.core.errors import ConfigurationError
@@ -63,7 +64,12 @@ class Newton(Unlearner):
             )
 
     def run(self, meter: Meter, start: FloatArray) -> FloatArray:
-        """Fixed steps without a tolerance, adaptive ones with it."""
+        """Fixed steps without a tolerance, adaptive ones with it.
+
+        Raises:
+            ConfigurationError: the objective has an L1 term, or a loss without second derivative.
+        """
+        _require_curvature(meter.problem.objective)
         return self._fixed(meter, start) if self.tolerance is None else self._adaptive(meter, start, self.tolerance)
 
     def _fixed(self, meter: Meter, w: FloatArray) -> FloatArray:
@@ -83,6 +89,17 @@ class Newton(Unlearner):
                 f"certified distance {bound.distance} after {self.max_steps} steps, above the tolerance"
             )
         return w
+
+
+def _require_curvature(objective: Objective) -> None:
+    """Squared hinge and its like have second derivatives almost everywhere, which is enough for a step; |w| and hinge do not."""
+    if objective.bent:
+        what = "an L1 term" if objective.l1 > 0 else f"the {objective.loss} loss"
+        raise ConfigurationError(
+            f"Newton steps need a second derivative, which an objective with {what} has not",
+            where="--method",
+            mend="use --method retrain",
+        )
 
 
 def _guarded_step(meter: Meter, w: FloatArray, step: FloatArray, *, certified: bool) -> FloatArray:

@@ -23,6 +23,8 @@ _NOISE = 2.0**-40
 class Retrain(Unlearner):
     """Damped Newton from zero on the retained records, polished until the residual stops falling.
 
+    Where the objective has kinks (hinge loss, an L1 term) the solver is the one of :mod:`certify.convex.nonsmooth`.
+
     The original model is not looked at, so nothing of the forgotten records can come through it.
 
     Args:
@@ -49,6 +51,8 @@ class Retrain(Unlearner):
     def run(self, meter: Meter, start: FloatArray) -> FloatArray:
         """From zero, whatever the start."""
         w = np.zeros_like(start)
+        if meter.problem.objective.bent:
+            return meter.solve(w)
         gradient = meter.gradient(w)
         for _ in track(range(self.max_iterations), "retraining"):
             improved = _improve(meter, w, gradient)

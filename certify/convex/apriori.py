@@ -109,6 +109,10 @@ def one_step_bounds(retained: Problem, forgotten: Problem, w0: FloatArray) -> On
         >>> [bound.value < 1e-12 for bound in found.bounds if bound.step == "newton" and bound.value is not None]
         [True, True, True]
     """
+    if retained.objective.bent:
+        return OneStepBounds(
+            (), skipped="the objective has no second derivative: Newton steps do not lead to its minimum"
+        )
     if retained.size > DENSE_LIMIT:
         return OneStepBounds((), skipped=f"more than {DENSE_LIMIT:,} parameters: the Hessians are not formed")
     start = start_at(retained, forgotten, w0)

@@ -18,7 +18,7 @@ records rarely lie along ``e``. Proofs: docs/theory.md. Nobody's solution of ``H
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,7 @@ from certify.convex.enclosure import (
     max_row_norm,
     norm_upper,
 )
+from certify.convex.gap import bound_by_gap
 from certify.convex.heads import for_head, heads, join
 from certify.convex.losses.base import TINY, UNIT
 from certify.convex.modulus import MODULUS_LIMIT, verified_modulus
@@ -63,12 +64,16 @@ _CORRECTIONS = 4
 _SHARPENINGS = 5
 
 
+_NOWHERE = UpperBound(math.inf)
+"""Of a bound that does not apply."""
+
+
 @dataclass(frozen=True, eq=False)
 class DistanceBound:
     """Proven upper bounds on ``||w - w*||``; each is infinite where it does not apply.
 
     Attributes:
-        distance: the smallest of the three, rounding included.
+        distance: the smallest of them, rounding included.
         strong_convexity: gradient norm over the strong-convexity modulus.
         self_concordant: bound from generalised self-concordance.
         refined: Newton step length plus a second-order correction.
@@ -78,8 +83,10 @@ class DistanceBound:
         radius: ``R nu / sqrt(s)``; below 1, Newton's method from here converges quadratically, provably.
         modulus: verified lower bound on the smallest eigenvalue of the Hessian at w.
         max_row_norm: largest row norm, rounded up.
-        newton_step: the step that was proposed and measured, (K, p); ``w - newton_step`` is the next iterate.
-        residual: the gradient as computed, (K, p).
+        newton_step: the step that was proposed and measured, (K, p); ``w - newton_step`` is the next iterate. Where F has
+            kinks, the step to the reference point.
+        residual: the gradient as computed, (K, p); the smallest subgradient where F is not differentiable.
+        duality_gap: bound from the duality gap and a reference point, for kinked losses and an L1 term.
     """
 
     distance: UpperBound
@@ -94,6 +101,7 @@ class DistanceBound:
     max_row_norm: UpperBound
     newton_step: FloatArray = field(repr=False)
     residual: FloatArray = field(repr=False)
+    duality_gap: UpperBound = _NOWHERE
 
 
 def bound_distance(objective: Objective, X: Any, y: Any, w: Any, sample_weight: Any = None) -> DistanceBound:
@@ -154,6 +162,19 @@ def certify_parameters(
         return join(
             [certify_parameters(part, w[[k]], for_head(propose, k, w), row_norm) for k, part in enumerate(parts)]
         )
+    if problem.objective.bent:
+        return _by_gap(problem, w, row_norm)
+    bound = _by_gradient(problem, w, propose, row_norm)
+    if problem.objective.smooth or not float(problem.penalty.min()) > 0:
+        return bound
+    gap = UpperBound(bound_by_gap(problem, w).duality_gap)  # no Newton bound applies where the second derivative jumps
+    return replace(bound, duality_gap=gap, distance=min(bound.distance, gap))
+
+
+def _by_gradient(
+    problem: Problem, w: FloatArray, propose: Callable[[FloatArray], FloatArray] | None, row_norm: float | None
+) -> DistanceBound:
+    """The three bounds from the gradient, and from the Hessian where there is one."""
     if propose is not None:
         return _proposed(problem, w, propose, row_norm)
     gradient, scores = enclose_gradient(problem, w)
@@ -199,6 +220,26 @@ def _refined_proposal(
             break
         step, applied = corrected, following
     return step, applied
+
+
+def _by_gap(problem: Problem, w: FloatArray, row_norm: float | None) -> DistanceBound:
+    """Where slopes jump: no Hessian, so l2 is all the curvature there is, and no Newton bound applies."""
+    bound = bound_by_gap(problem, w)
+    return DistanceBound(
+        distance=UpperBound(min(bound.subgradient, bound.duality_gap)),
+        strong_convexity=UpperBound(bound.subgradient),
+        self_concordant=_NOWHERE,
+        refined=_NOWHERE,
+        residual_norm=norm_upper(bound.residual.value),
+        rounding=UpperBound(bound.residual.error),
+        newton_decrement=_NOWHERE,
+        radius=_NOWHERE,
+        modulus=LowerBound(problem.objective.l2),
+        max_row_norm=UpperBound(max_row_norm(problem) if row_norm is None else row_norm),
+        newton_step=bound.step,
+        residual=bound.residual.value,
+        duality_gap=UpperBound(bound.duality_gap),
+    )
 
 
 def _modulus(problem: Problem, scores: Scores, hessian: FloatArray | None) -> float:

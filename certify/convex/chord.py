@@ -15,6 +15,7 @@ import numpy as np
 
 from certify.convex.certificate import DistanceBound, certify_parameters
 from certify.convex.kept import KeptFactor
+from certify.convex.nonsmooth import solve_reference
 from certify.convex.problem import Problem
 from certify.convex.solve import DENSE_LIMIT, line_search, newton_step
 from certify.core.arrays import FloatArray
@@ -105,12 +106,23 @@ def follow(
     Raises:
         AssumptionViolatedError: no certificate exists, or the tolerance is not reached.
     """
+    if problem.objective.bent:
+        return _solved(problem, w, goal, row_norm)
     walk = _Walk(problem, w, residual, factor, goal, row_norm)
     for _ in range(goal.max_steps):
         found = walk.step()
         if found is not None:
             return found
     raise _refusal(goal, walk.reached, f"after {goal.max_steps} steps")
+
+
+def _solved(problem: Problem, w: FloatArray, goal: Goal, row_norm: float) -> ChordRun:
+    """Where slopes jump there are no Newton steps to save: the objective is solved again, from w on."""
+    point = solve_reference(problem, w).w
+    bound = certified(problem, point, None, row_norm)
+    if bound.distance > goal.tolerance:
+        raise _refusal(goal, float(bound.distance), "at the solver's best point")
+    return ChordRun(point, bound, None, 1, refactored=False, contraction=0.0)
 
 
 class _Walk:

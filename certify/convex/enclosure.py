@@ -8,6 +8,7 @@ number of chunks instead of with n. The bound itself is computed in floating poi
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from certify.convex.blocks import Block, absolute, row_norms, terms
 from certify.convex.losses.base import TINY, UNIT
 from certify.convex.problem import Problem
 from certify.core.arrays import AnyArray, FloatArray
+from certify.core.errors import AssumptionViolatedError
 from certify.core.rows import is_sparse
 
 
@@ -130,21 +132,58 @@ class _Rounding:
 def enclose_gradient(problem: Problem, w: FloatArray, *, careful: bool = True) -> tuple[Enclosed, Scores]:
     """The gradient of F at ``w``, and the scores on the way, each with a bound on its error.
 
+    Where F is not differentiable, a subgradient: the one of smallest norm as far as the L1 term goes.
+
     One pass over the data: two products with X and, where the bound is to be ``careful``, two with |X|.
     """
-    loss, rounding = problem.objective.loss_function, _Rounding(problem, w, careful=careful)
+    loss = problem.objective.loss_function
     scores = Scores(np.empty((problem.records, problem.outputs)), np.empty((problem.records, problem.outputs)))
+
+    def slopes(rows: slice, z: FloatArray, dz: FloatArray) -> tuple[FloatArray, FloatArray]:
+        scores.value[rows], scores.error[rows] = z, dz
+        y = problem.targets[rows]
+        return loss.gradient(z, y), loss.gradient_error(z, dz, y)
+
+    return minimum_norm(problem, w, enclose_slopes(problem, w, slopes, careful=careful)), scores
+
+
+def enclose_slopes(
+    problem: Problem,
+    w: FloatArray,
+    slopes: Callable[[slice, FloatArray, FloatArray], tuple[FloatArray, FloatArray]],
+    *,
+    careful: bool = True,
+) -> Enclosed:
+    """``X' (a o slopes) + l2 w`` with a bound on its error.
+
+    Args:
+        problem: objective and records.
+        w: parameters (K, p).
+        slopes: from the rows of a chunk, their computed scores (n, K) and a bound on the error of these, to slopes (n, K)
+            and a bound on the error of these.
+        careful: as in :func:`enclose_gradient`.
+    """
+    rounding = _Rounding(problem, w, careful=careful)
 
     def part(rows: slice, block: Block) -> _Sum:
         sizes = rounding.sizes(rows, block)
-        z, dz = block @ w.T, rounding.of_scores(block, sizes)
-        y, a = problem.targets[rows], problem.weights[rows, None]
-        scores.value[rows], scores.error[rows] = z, dz
-        slope = a * loss.gradient(z, y)
-        error = a * loss.gradient_error(z, dz, y) + 2 * UNIT * np.abs(slope) + TINY
-        return rounding.summand(block, sizes, slope, error)
+        value, error = slopes(rows, block @ w.T, rounding.of_scores(block, sizes))
+        a = problem.weights[rows, None]
+        slope = a * value
+        return rounding.summand(block, sizes, slope, a * error + 2 * UNIT * np.abs(slope) + TINY)
 
-    return _with_penalty(problem, problem.over_records(part), w), scores
+    return _with_penalty(problem, problem.over_records(part), w)
+
+
+def minimum_norm(problem: Problem, w: FloatArray, gradient: Enclosed) -> Enclosed:
+    """From the gradient of F without its L1 term to the subgradient of smallest norm; the same without an L1 term.
+
+    The map never increases a distance, so the error stays, and each entry is rounded once more.
+    """
+    if problem.objective.l1 == 0:
+        return gradient
+    value = problem.shrink(w, gradient.value)
+    return Enclosed(value, gradient.error * (1 + 4 * UNIT) + 2 * UNIT * norm_upper(value) + value.size * TINY)
 
 
 def enclose_hessian_product(
@@ -153,7 +192,16 @@ def enclose_hessian_product(
     """The Hessian of F at the point of ``scores``, applied to ``direction`` (K, p), with a bound on the error.
 
     Its ``reach`` bounds ``||(x_i . direction_k)_k||`` over the records of positive weight. ``careful`` as in :func:`enclose_gradient`.
+
+    Raises:
+        AssumptionViolatedError: the objective has an L1 term, hence no Hessian that a bound could rest on.
     """
+    if problem.objective.l1 > 0:
+        raise AssumptionViolatedError(
+            "an objective with l1 > 0 has no Hessian",
+            where="objective.l1",
+            mend="certify by the duality gap (certify.convex.gap)",
+        )
     loss, rounding = problem.objective.loss_function, _Rounding(problem, direction, careful=careful)
 
     def part(rows: slice, block: Block) -> _Sum:

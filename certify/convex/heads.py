@@ -22,6 +22,8 @@ from certify.core.bounds import LowerBound, UpperBound
 if TYPE_CHECKING:
     from certify.convex.certificate import DistanceBound
 
+_BOUNDS = ("strong_convexity", "self_concordant", "refined", "duality_gap")
+
 Proposal = Callable[[FloatArray], FloatArray]
 
 
@@ -54,13 +56,13 @@ def join(bounds: Sequence[DistanceBound]) -> DistanceBound:
     """
     joined = {
         name: UpperBound(norm_upper(np.array([float(getattr(bound, name)) for bound in bounds])))
-        for name in ("strong_convexity", "self_concordant", "refined", "rounding", "newton_decrement")
+        for name in (*_BOUNDS, "rounding", "newton_decrement")
     }
     residual = np.vstack([bound.residual for bound in bounds])
     return replace(
         bounds[0],
         **joined,
-        distance=min(joined[name] for name in ("strong_convexity", "self_concordant", "refined")),
+        distance=min(joined[name] for name in _BOUNDS),
         residual_norm=norm_upper(residual),
         radius=UpperBound(max(bound.radius for bound in bounds)),
         modulus=LowerBound(min(bound.modulus for bound in bounds)),

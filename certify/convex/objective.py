@@ -1,6 +1,7 @@
 """The declared objective.
 
-Sum convention everywhere: ``F(w) = sum_i weight_i loss(x_i . w, y_i) + (l2/2) ||w||^2``, ``l2`` the total coefficient.
+Sum convention everywhere: ``F(w) = sum_i weight_i loss(x_i . w, y_i) + l1 ||w||_1 + (l2/2) ||w||^2``, ``l1`` and ``l2``
+the total coefficients.
 
 Shapes: n records, d features, p = d + 1 with an intercept (its column of ones stands last) else d, K outputs.
 Parameters ``w`` are (K, p) inside this package.
@@ -32,12 +33,14 @@ class Objective:
         loss: name of a loss (``certify list losses``).
         l2: total coefficient of ``||w||^2 / 2``. In scikit-learn's ``LogisticRegression`` it is ``1 / C``.
         fit_intercept: whether a column of ones is appended to the features.
-        penalize_intercept: whether ``l2`` applies to that column's weight too.
+        penalize_intercept: whether ``l1`` and ``l2`` apply to that column's weight too.
         smoothing: width of ``huber-hinge`` or temperature of ``softplus-hinge``; None for every other loss.
         one_vs_rest: K two-class problems, class k against all others, certified jointly; targets 0..K-1, weights (K, p).
+        l1: total coefficient of ``||w||_1`` (elastic net), at least 0.
 
     Raises:
-        ConfigurationError: unknown loss, ``l2`` not a number, or smoothing or one-vs-rest that does not fit the loss.
+        ConfigurationError: unknown loss, ``l2`` or ``l1`` not a number, ``l1`` negative, or smoothing or one-vs-rest that does not fit
+            the loss.
     """
 
     loss: str
@@ -46,6 +49,7 @@ class Objective:
     penalize_intercept: bool = True
     smoothing: float | None = None
     one_vs_rest: bool = False
+    l1: float = 0.0
 
     def __post_init__(self) -> None:
         if self.smoothing is not None:
@@ -63,7 +67,14 @@ class Objective:
                 where="objective.l2",
                 mend="give the total coefficient of ||w||^2 / 2",
             )
+        if not _is_finite_number(self.l1) or self.l1 < 0:
+            raise ConfigurationError(
+                f"l1 must be a finite number of at least 0, not {self.l1!r}",
+                where="objective.l1",
+                mend="give the total coefficient of ||w||_1, or leave it out",
+            )
         object.__setattr__(self, "l2", float(self.l2))
+        object.__setattr__(self, "l1", float(self.l1))
 
     @property
     def loss_function(self) -> Loss:
@@ -71,8 +82,20 @@ class Objective:
         return get_loss(self.loss, self.smoothing, one_vs_rest=self.one_vs_rest)
 
     @property
+    def smooth(self) -> bool:
+        """Whether F has a Hessian everywhere, so that the Newton and self-concordant bounds mean something."""
+        return self.l1 == 0 and math.isfinite(self.loss_function.constants.self_concordance)
+
+    @property
+    def bent(self) -> bool:
+        """Whether Newton steps lead nowhere: an L1 term, or a loss whose slope jumps."""
+        jumps = math.isinf(self.loss_function.constants.smoothness)
+        return self.l1 > 0 or (jumps and not math.isfinite(self.loss_function.constants.self_concordance))
+
+    @property
     def formula(self) -> str:
         """The objective in one line of text."""
         norm = "||w||^2" if self.penalize_intercept or not self.fit_intercept else "||w without intercept||^2"
+        sparse = "" if self.l1 == 0 else f" + l1 {norm.removesuffix('^2')}_1"
         scores = "z = x_i . w_k, s = +1 where y_i = k" if self.one_vs_rest else "z = x_i . w"
-        return f"F(w) = sum_i weight_i [{self.loss_function.formula}] + (l2/2) {norm},  {scores}"
+        return f"F(w) = sum_i weight_i [{self.loss_function.formula}]{sparse} + (l2/2) {norm},  {scores}"

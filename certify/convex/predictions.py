@@ -16,7 +16,7 @@ from certify.convex.losses.base import TINY, UNIT
 from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray
 
-CLASSIFIERS = ("logistic", "softmax", "squared-hinge", "huber-hinge", "softplus-hinge")
+CLASSIFIERS = ("logistic", "softmax", "squared-hinge", "huber-hinge", "softplus-hinge", "hinge")
 
 _PROBABILITY_SLOPES = {"logistic": 0.25, "softmax": 0.5}
 """Change of a probability for one unit of change of its score; of a gap of scores for softmax."""

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,26 @@ Summand = TypeVar("Summand", bound=Any)
 # Small enough to stay in cache, so that all products with a chunk cost one reading of the data; large enough that the
 # linear algebra library puts all cores to work on each, and that the interpreter's share does not show.
 _CHUNK_BYTES = 4_000_000
+
+
+class ScoreFunction(Protocol):
+    """What the solvers need of a loss: a convex function of the scores and its derivatives."""
+
+    def value(self, z: FloatArray, y: AnyArray) -> FloatArray:
+        """Value of each record, (n,)."""
+        ...
+
+    def gradient(self, z: FloatArray, y: AnyArray) -> FloatArray:
+        """Derivative in the scores, (n, K)."""
+        ...
+
+    def curvature_product(self, z: FloatArray, y: AnyArray, u: FloatArray) -> FloatArray:
+        """Second derivative applied to ``u``, (n, K)."""
+        ...
+
+    def curvature_blocks(self, z: FloatArray, y: AnyArray) -> Iterator[tuple[int, int, FloatArray]]:
+        """Entries (j, k, weights (n,)) of the second derivative with j <= k."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +85,23 @@ class Problem:
     @cached_property
     def penalty(self) -> FloatArray:
         """Coefficient of each parameter's square, (p,)."""
-        result = np.full(self.shape[1], self.objective.l2)
+        return self._penalised(self.objective.l2)
+
+    @cached_property
+    def lasso(self) -> FloatArray:
+        """Coefficient of each parameter's absolute value, (p,)."""
+        return self._penalised(self.objective.l1)
+
+    def _penalised(self, coefficient: float) -> FloatArray:
+        result = np.full(self.shape[1], coefficient)
         if self.objective.fit_intercept and not self.objective.penalize_intercept:
             result[-1] = 0.0
         return result
+
+    @property
+    def loss(self) -> ScoreFunction:
+        """The loss as a function of the scores."""
+        return self.objective.loss_function
 
     @cached_property
     def chunk(self) -> int:
@@ -137,13 +170,28 @@ class Problem:
     def value(self, w: FloatArray) -> float:
         """F(w); infinite where the loss overflows."""
         with np.errstate(over="ignore", invalid="ignore"):
-            losses = self.objective.loss_function.value(self.scores(w), self.targets)
-            total = float(self.weights @ losses) + 0.5 * float(np.sum(self.penalty * w * w))
+            total = float(self.weights @ self.loss.value(self.scores(w), self.targets))
+            total += 0.5 * float(np.sum(self.penalty * w * w))
+            total += float(np.sum(self.lasso * np.abs(w))) if self.objective.l1 else 0.0
         return total if math.isfinite(total) else math.inf
 
     def gradient(self, w: FloatArray) -> FloatArray:
-        """The gradient of F, (K, p), without an error bound (:mod:`certify.convex.enclosure` has one)."""
-        loss = self.objective.loss_function
+        """The gradient of F, (K, p), without an error bound (:mod:`certify.convex.enclosure` has one).
+
+        With an L1 term, the subgradient of smallest norm: zero at the minimiser and nowhere else.
+        """
+        return self.shrink(w, self.smooth_gradient(w))
+
+    def shrink(self, w: FloatArray, gradient: FloatArray) -> FloatArray:
+        """The smallest element of ``gradient + l1 d||w||_1``, coordinate by coordinate, (K, p)."""
+        if self.objective.l1 == 0:
+            return gradient
+        at_zero = np.copysign(np.maximum(np.abs(gradient) - self.lasso, 0.0), gradient)
+        return np.where(w == 0, at_zero, gradient + self.lasso * np.sign(w))
+
+    def smooth_gradient(self, w: FloatArray) -> FloatArray:
+        """The gradient of F without its L1 term."""
+        loss = self.loss
 
         def part(rows: slice, block: Block) -> FloatArray:
             slope = loss.gradient(block @ w.T, self.targets[rows])
@@ -154,8 +202,8 @@ class Problem:
 
     @np.errstate(over="ignore", invalid="ignore")
     def hessian(self, w: FloatArray) -> FloatArray:
-        """The Hessian of F, (K p, K p), in the order of ``w.ravel()``."""
-        loss, (outputs, width) = self.objective.loss_function, self.shape
+        """The Hessian of F without its L1 term, (K p, K p), in the order of ``w.ravel()``."""
+        loss, (outputs, width) = self.loss, self.shape
         total = np.zeros((outputs, width, outputs, width))
         for rows, block in self.chunks():
             for j, k, curvature in loss.curvature_blocks(block @ w.T, self.targets[rows]):
@@ -168,7 +216,7 @@ class Problem:
 
     def hessian_product(self, w: FloatArray, direction: FloatArray) -> FloatArray:
         """The Hessian applied to a direction of shape (K, p), without forming it."""
-        loss = self.objective.loss_function
+        loss = self.loss
 
         def part(rows: slice, block: Block) -> FloatArray:
             curved = loss.curvature_product(block @ w.T, self.targets[rows], block @ direction.T)

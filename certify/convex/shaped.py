@@ -65,6 +65,8 @@ def bound_shaped(problem: Problem, w: FloatArray, bound: DistanceBound, shape: N
         bound: the certificate of the same parameters in the Euclidean norm; its step is measured anew, not trusted.
         shape: computed from the retained records alone, and the very one that the release will use.
     """
+    if problem.objective.bent:
+        return _without_hessian(w, bound, shape)
     distance, modulus = float(bound.distance), float(bound.modulus)
     kappa = max(verified_ratio(problem, w, shape), modulus / shape.norm / shape.norm * (1 - 2.0**-50))
     step = _measure_step(problem, w, bound.newton_step)
@@ -80,6 +82,19 @@ def bound_shaped(problem: Problem, w: FloatArray, bound: DistanceBound, shape: N
         refined=refined,
         rounding=UpperBound(_finite(shape.coordinates_error(w))),
         ratio=LowerBound(kappa),
+    )
+
+
+def _without_hessian(w: FloatArray, bound: DistanceBound, shape: NoiseShape) -> ShapedBound:
+    """Where F has kinks the other bounds do not apply: the Euclidean distance times the norm of R."""
+    plain, nowhere = UpperBound(_finite(shape.norm * float(bound.distance) * _RAISE + TINY)), UpperBound(math.inf)
+    return ShapedBound(
+        distance=plain,
+        plain=plain,
+        self_concordant=nowhere,
+        refined=nowhere,
+        rounding=UpperBound(_finite(shape.coordinates_error(w))),
+        ratio=LowerBound(0.0),
     )
 
 

@@ -8,8 +8,10 @@ from certify.gate.measure import Measurement
 from certify.reports.schema import NextStep
 
 
-def next_steps(ahead: list[Measurement]) -> tuple[NextStep, ...]:
-    """The certificates after each further Newton step, for the document."""
+def next_steps(inputs: Inputs, ahead: list[Measurement]) -> tuple[NextStep, ...]:
+    """The certificates after each further Newton step, for the document; none where there are no Newton steps."""
+    if inputs.objective.bent:
+        return ()
     return tuple(
         NextStep(steps=steps, distance=float(item.bound.distance), mu=item.mu, epsilon=item.epsilon)
         for steps, item in enumerate(ahead, 1)
@@ -36,8 +38,13 @@ def _cause(inputs: Inputs, measured: Measurement) -> str:
 
 
 def _mend(inputs: Inputs, measured: Measurement, ahead: list[Measurement]) -> str:
+    if not ahead and inputs.objective.bent:
+        return f"retraining does not reach the policy: raise noise_std or l2, or check the declared objective and {_how(inputs, 'retrain')}"
     if not ahead:
         return f"ten Newton steps do not reach the policy: check the declared objective, {_how(inputs, 'retrain')}, or raise noise_std"
+    if inputs.objective.bent:
+        change = f"bring mu from {format_upper(measured.mu)} to {format_upper(ahead[-1].mu)}"
+        return f"retraining would {change} (measured): {_how(inputs, 'retrain')}"
     steps = "one Newton step" if len(ahead) == 1 else f"{len(ahead)} Newton steps"
     change = f"bring mu from {format_upper(measured.mu)} to {format_upper(ahead[-1].mu)}"
     knob = "" if len(ahead) == 1 else f" --set steps={len(ahead)}"

@@ -74,7 +74,7 @@ def check_inputs(inputs: Inputs, standing: Standing | None = None) -> CheckResul
         ahead = look_ahead(inputs.problem, inputs.model.parameters, measured, policy)
         advice = advise(inputs, measured, ahead)
     entries = (*_entries(inputs, measured, refusal, advice), *_over_releases(inputs, standing))
-    return CheckResult(build_document(inputs, entries, measured, refusal, next_steps(ahead)))
+    return CheckResult(build_document(inputs, entries, measured, refusal, next_steps(inputs, ahead)))
 
 
 def _measure(inputs: Inputs) -> tuple[Measurement | None, str | None]:

@@ -28,7 +28,8 @@ def convexity_check(inputs: Inputs, measured: Measurement | None, refusal: str |
     """The objective is strongly convex, provably."""
     l2 = inputs.objective.l2
     refused = refusal is not None
-    modulus = "" if measured is None else f"; smallest eigenvalue of the Hessian at least {measured.bound.modulus}"
+    shown = measured is not None and not inputs.objective.bent
+    modulus = f"; smallest eigenvalue of the Hessian at least {measured.bound.modulus}" if measured and shown else ""
     return CheckEntry(
         id="strong-convexity",
         title="strong convexity",

@@ -51,7 +51,7 @@ def guarantee(verdict: Verdict, policy: PolicySpec, measured: Measurement | None
     )
 
 
-def bounds_part(measured: Measurement) -> Bounds:
+def bounds_part(inputs: Inputs, measured: Measurement) -> Bounds:
     """The certificate's numbers, for the document."""
     bound = measured.bound
     return Bounds(
@@ -65,6 +65,7 @@ def bounds_part(measured: Measurement) -> Bounds:
         radius=float(bound.radius),
         modulus=float(bound.modulus),
         max_row_norm=float(bound.max_row_norm),
+        duality_gap=None if inputs.objective.smooth else float(bound.duality_gap),
     )
 
 
@@ -106,7 +107,7 @@ def assumptions(
     parts = [
         _records(inputs),
         _delta(inputs, policy),
-        _convex(measured, refusal),
+        _convex(inputs, measured, refusal),
         *_concordant(inputs, measured),
     ]
     return (*parts, *_shaped(measured), *_arithmetic(measured), _copies(copies, near), *_declared(inputs, policy))
@@ -131,14 +132,14 @@ def _delta(inputs: Inputs, policy: PolicySpec) -> Assumption:
     )
 
 
-def _convex(measured: Measurement | None, refusal: str | None) -> Assumption:
+def _convex(inputs: Inputs, measured: Measurement | None, refusal: str | None) -> Assumption:
     return Assumption(
         id="strong-convexity",
         statement="The objective is strongly convex, so that there is one minimiser to compare with.",
         status="violated" if measured is None else "verified",
         evidence=refusal or "not measured"
         if measured is None
-        else f"smallest eigenvalue of the Hessian at least {measured.bound.modulus}",
+        else f"{_modulus_name(inputs)} at least {measured.bound.modulus}",
     )
 
 
@@ -146,6 +147,8 @@ def _concordant(inputs: Inputs, measured: Measurement | None) -> tuple[Assumptio
     """Needed only where a bound of that kind gave the distance."""
     if measured is None or measured.bound.distance == measured.bound.strong_convexity:
         return ()
+    if not inputs.objective.smooth:
+        return (_dual(inputs, measured),)
     constant = inputs.objective.loss_function.constants.self_concordance
     evidence = f"R = {format_upper(constant)} x row norm {measured.bound.max_row_norm}; R nu / sqrt(s) = {measured.bound.radius}"
     statement = (
@@ -169,7 +172,27 @@ def _shaped(measured: Measurement | None) -> tuple[Assumption, ...]:
         status="verified",
         evidence=f"H >= {measured.shaped.ratio} M; distance in the norm of M at most {measured.shaped.distance}",
     )
-    return shape, ratio
+    # without a Hessian no ratio is needed: the distance in M's norm is the Euclidean one times the norm of R
+    return (shape, ratio) if measured.shaped.ratio > 0 else (shape,)
+
+
+def _dual(inputs: Inputs, measured: Measurement) -> Assumption:
+    """What the duality gap needs, where the objective has kinks."""
+    return Assumption(
+        id="duality-gap",
+        statement="The dual point is feasible, and every parameter is penalised.",
+        status="verified",
+        evidence=f"dual variables clipped into their bounds; l2 = {format_plain(inputs.objective.l2)}{_sparse(inputs)}; bound from the gap {measured.bound.duality_gap}",
+    )
+
+
+def _modulus_name(inputs: Inputs) -> str:
+    """What the modulus bounds: there is no Hessian where the objective has kinks."""
+    return "modulus of strong convexity" if inputs.objective.bent else "smallest eigenvalue of the Hessian"
+
+
+def _sparse(inputs: Inputs) -> str:
+    return "" if inputs.objective.l1 == 0 else f", l1 = {format_plain(inputs.objective.l1)}"
 
 
 def _arithmetic(measured: Measurement | None) -> tuple[Assumption, ...]:
@@ -226,7 +249,7 @@ def _declared(inputs: Inputs, policy: PolicySpec) -> tuple[Assumption, ...]:
         (
             "objective",
             "The declared objective is the one a retraining would minimise.",
-            inputs.objective.formula + f", l2 = {format_plain(inputs.objective.l2)}",
+            f"{inputs.objective.formula}, l2 = {format_plain(inputs.objective.l2)}{_sparse(inputs)}",
         ),
         (
             "preprocessing",

@@ -71,7 +71,7 @@ def build_document(
             command=f"certify check {inputs.loaded.path.name}", spec=_digest(inputs.loaded.record)
         ),
         objective=_objective(inputs),
-        bounds=None if measured is None else claims.bounds_part(measured),
+        bounds=None if measured is None else claims.bounds_part(inputs, measured),
         curve=() if measured is None else claims.curve(measured),
         attacker=claims.attacker(measured) if measured is not None and verdict is Verdict.PASS else None,
         comparison=_comparison(inputs, measured, policy),
@@ -154,6 +154,7 @@ def _objective(inputs: Inputs) -> ObjectiveSummary:
         outputs=inputs.problem.outputs,
         smoothing=objective.smoothing,
         one_vs_rest=objective.one_vs_rest,
+        l1=objective.l1,
     )
 
 

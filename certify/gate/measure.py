@@ -98,7 +98,8 @@ def charged_mu(policy: PolicySpec) -> float:
 def look_ahead(problem: Problem, parameters: FloatArray, first: Measurement, policy: PolicySpec) -> list[Measurement]:
     """Certificates after 1, 2, ... Newton steps, until the policy is met; measured, not predicted.
 
-    Empty when ten steps do not get there.
+    Empty when ten steps do not get there. Where slopes jump there are no Newton steps: the one step is to the
+    reference point of the certificate, where retraining ends.
     """
     ahead: list[Measurement] = []
     current, w = first, parameters
@@ -116,7 +117,7 @@ def look_ahead(problem: Problem, parameters: FloatArray, first: Measurement, pol
 
 def _next(problem: Problem, w: FloatArray, current: Measurement) -> FloatArray:
     step = current.bound.newton_step
-    if current.bound.radius < 1:
+    if current.bound.radius < 1 or problem.objective.bent:
         return w - step
     shortened = line_search(problem, w, step, problem.gradient(w))
     return w - step if shortened is None else shortened

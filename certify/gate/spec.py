@@ -32,6 +32,7 @@ class ObjectiveSpec(_Section):
 
     loss: Text
     l2: Annotated[float, Field(allow_inf_nan=False)]
+    l1: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     fit_intercept: bool = False
     penalize_intercept: bool = True
     smoothing: Annotated[float, Field(allow_inf_nan=False)] | None = None

@@ -8,6 +8,7 @@ from certify.core.arrays import FloatArray
 METRICS = {
     "logistic": "accuracy",
     "softmax": "accuracy",
+    "hinge": "accuracy",
     "squared": "root mean squared error",
     "poisson": "mean Poisson deviance",
     "gamma": "mean gamma deviance",

@@ -57,6 +57,12 @@ def _log_cosh(z: Any, y: Any) -> tuple[Any, Any, Any]:
     return MP.log(MP.cosh(t)), [MP.tanh(t)], [[MP.sech(t) ** 2]]
 
 
+def _hinge(z: Any, y: Any) -> tuple[Any, Any, Any]:
+    s = 1 if y == 1 else -1
+    slack = 1 - s * z[0]
+    return max(slack, MP.mpf(0)), [MP.mpf(-s if slack > 0 else 0)], [[MP.mpf(0)]]
+
+
 def _squared_hinge(z: Any, y: Any) -> tuple[Any, Any, Any]:
     s = 1 if y == 1 else -1
     short = 1 - s * z[0]
@@ -81,6 +87,7 @@ def _softplus_hinge(z: Any, y: Any, T: Any) -> tuple[Any, Any, Any]:
 
 
 _LOSSES = {
+    "hinge": _hinge,
     "logistic": _logistic,
     "squared": _squared,
     "poisson": _poisson,

@@ -13,7 +13,7 @@ from certify import Objective, bound_distance
 from certify.convex.problem import bind
 
 LOSSES = ["logistic", "squared", "poisson", "softmax"]
-BOUNDS = ("distance", "strong_convexity", "self_concordant", "refined")
+BOUNDS = ("distance", "strong_convexity", "self_concordant", "refined", "duality_gap")
 
 
 def stretched(rng: np.random.Generator, n: int, d: int) -> np.ndarray:

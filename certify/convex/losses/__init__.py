@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from certify.convex.losses.base import Loss, LossConstants, TargetError, TwoClassLoss
 from certify.convex.losses.gamma import Gamma
+from certify.convex.losses.hinge import Hinge
 from certify.convex.losses.huber_hinge import HuberHinge
 from certify.convex.losses.log_cosh import LogCosh
 from certify.convex.losses.logistic import Logistic
@@ -34,6 +35,7 @@ LOSSES: dict[str, Loss] = {
         LogCosh(),
         SquaredHinge(),
         *_SMOOTHED.values(),
+        Hinge(),
     )
 }
 """Every loss by name; those that need ``smoothing`` stand here with 1."""
