@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, lu_factor, lu_solve
+from scipy.linalg import LinAlgError, cho_factor, lu_factor, lu_solve
+from scipy.linalg.lapack import dpotri
 
 from certify.convex.blocks import as_block
 from certify.convex.problem import Problem
@@ -44,6 +45,12 @@ class KeptFactor:
     changed: int = 0
 
     @cached_property
+    def _inverse(self) -> FloatArray:
+        """M0^-1, (K p, K p): a product with it reads half as much as two triangular solutions do, and on all cores."""
+        upper, failed = dpotri(self.root, lower=0)
+        return np.asarray(np.triu(upper) + np.triu(upper, 1).T) if failed == 0 else np.zeros_like(self.root)
+
+    @cached_property
     def _inner(self) -> tuple[AnyArray, AnyArray]:
         """LU factors of S + U'Z, (k, k): symmetric, not definite where rows left."""
         lu, pivots = lu_factor(np.diag(self.signs) + self.columns.T @ self.solved)
@@ -68,7 +75,7 @@ class KeptFactor:
         """An approximate solution of ``H z = gradient``, in the gradient's shape; zero where that is not finite."""
         if not np.all(np.isfinite(gradient)):
             return np.zeros(gradient.shape)
-        step = np.asarray(cho_solve((self.root, False), gradient.ravel(), check_finite=False))
+        step = np.asarray(self._inverse @ gradient.ravel())
         if self.columns.shape[1]:
             try:
                 inner = lu_solve(self._inner, self.solved.T @ gradient.ravel(), check_finite=False)
@@ -91,10 +98,11 @@ class KeptFactor:
         if not np.all(np.isfinite(more)):
             return None
         columns = np.hstack([self.columns, more])
-        solved = np.hstack([self.solved, cho_solve((self.root, False), more, check_finite=False)])
+        solved = np.hstack([self.solved, self._inverse @ more])
         signs = np.concatenate([self.signs, *(np.full(columns.shape[1], sign) for columns, sign in pairs)])
         following = replace(self, columns=columns, solved=solved, signs=signs, changed=changed)
-        return following.absorbed() if columns.shape[1] > max(8, len(self.root) // 4) else following
+        vars(following)["_inverse"] = self._inverse  # of the same root
+        return following.absorbed() if columns.shape[1] > max(8, len(self.root) // 8) else following
 
     def absorbed(self) -> "KeptFactor | None":
         """The same matrix with the changes worked into R; None where it is no longer positive definite."""

@@ -30,22 +30,23 @@ class Logistic(TwoClassLoss):
         return -y * expit(-y * z)
 
     def second(self, z: FloatArray, y: AnyArray) -> FloatArray:
-        """expit(z) expit(-z)."""
+        """expit(z) expit(-z), as e / (1 + e)^2 with e = exp(-|z|): one exp, which NumPy does several at a time."""
         del y
-        return expit(z) * expit(-z)
+        decay = np.exp(-np.abs(z))
+        return np.asarray(decay / (1 + decay) ** 2)
 
     def first_rounding(self, z: FloatArray, y: AnyArray) -> FloatArray:
         """Relative error of expit."""
         return FUNCTION_ERROR * np.abs(self.first(z, y)) + TINY
 
     def second_rounding(self, z: FloatArray, y: AnyArray) -> FloatArray:
-        """Two values of expit and a product."""
+        """e's relative error enters with at most its own size; the four operations add less than as much again."""
         return 3 * FUNCTION_ERROR * self.second(z, y) + TINY
 
     def second_sup(self, z: FloatArray, dz: FloatArray, y: AnyArray) -> FloatArray:
         """l'' grows by at most exp(dz) within dz, and is at most 1/4."""
         with np.errstate(over="ignore"):
-            grown = (self.second(z, y) + self.second_rounding(z, y)) * np.exp(dz) * (1 + 4 * FUNCTION_ERROR)
+            grown = (self.second(z, y) * (1 + 3 * FUNCTION_ERROR) + TINY) * np.exp(dz) * (1 + 4 * FUNCTION_ERROR)
         return np.minimum(grown, 0.25)
 
     def third_sup(self, z: FloatArray, dz: FloatArray, y: AnyArray) -> FloatArray:
