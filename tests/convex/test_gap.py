@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from certify import Objective, bound_distance
@@ -211,7 +211,8 @@ cases = {
 
 def check_case(oracle: Any, seed: int, loss: str, **kind: Any) -> None:
     case = random_case(oracle, seed, loss, **kind)
-    assert case.truth.radius < 1e-3
+    # an oracle that guessed the wrong support vectors knows nothing; hypothesis complains when that is often so
+    assume(case.truth.radius < 1e-3)
     for number, w in enumerate(probes(case, seed)):
         if number % 4 == 0:
             assert_sound(oracle, case, w, certify_parameters(case.problem, w))
