@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from certify.core.errors import ConfigurationError, InputError
-from certify.core.files import check_writable, read_bytes, remove_quietly, write_file
+from certify.core.files import check_writable, remove_quietly, write_file
 from certify.core.verdict import Verdict
 from certify.gate.check import CheckResult, check_inputs
 from certify.gate.inputs import Inputs, load_inputs
@@ -203,5 +203,7 @@ def recover(ledger: Ledger) -> None:
     """Finish the last booked release if a kill came between the booking and the naming of its files."""
     releases = [entry for entry in ledger.entries() if entry.kind == "release"]
     for path, digest in booked_files(ledger, releases[-1]).items() if releases else ():
-        if staged(path).is_file() and not path.exists() and sha256(read_bytes(staged(path))[0]) == digest:
-            staged(path).replace(path)
+        # the release that booked them may be alive and naming them at this very moment
+        with contextlib.suppress(FileNotFoundError):
+            if sha256(staged(path).read_bytes()) == digest and not path.exists():
+                staged(path).replace(path)

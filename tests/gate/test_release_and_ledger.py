@@ -517,6 +517,39 @@ def test_a_release_named_by_the_next_one_first_is_still_whole(spec: Path, monkey
     verify_books(spec)
 
 
+@pytest.mark.parametrize("moment", ["read", "named"])
+def test_a_release_that_names_its_files_while_the_next_one_looks_is_whole(
+    spec: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    reveal, digest = release_module._Staging.reveal, release_module.sha256
+
+    def overtaken(self: release_module._Staging) -> None:
+        def late(content: bytes) -> str:  # the next one has read a staged file, and now the first names them all
+            monkeypatch.setattr(release_module, "sha256", digest)
+            reveal(self)
+            return digest(content)
+
+        def gone(_path: Path) -> bool:  # it has seen no released file yet
+            monkeypatch.undo()
+            reveal(self)
+            return False
+
+        if moment == "read":
+            monkeypatch.setattr(release_module, "sha256", late)
+        else:
+            monkeypatch.setattr(Path, "exists", gone)
+        ledger = self._ledger
+        with release_module.Ledger.open(ledger.path, spec.parent / "certify-ledger.key") as opened:
+            release_module.recover(opened)
+
+    monkeypatch.setattr(release_module._Staging, "reveal", overtaken)
+    done = release(spec)
+    assert done.weights is not None
+    assert done.weights.is_file()
+    assert not [name for name in files(spec) if name.endswith(".staged")]
+    verify_books(spec)
+
+
 def test_an_unbooked_draw_of_the_noise_does_not_stay(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_self: object) -> None:
         raise InputError("cannot be booked", where="ledger", mend="try again")
