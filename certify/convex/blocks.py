@@ -28,7 +28,7 @@ def as_block(rows: Any, *, intercept: bool) -> Block:
 def absolute(block: Block, buffer: FloatArray | None = None) -> Block:
     """|block|; a dense one is written into ``buffer``."""
     if is_sparse(block):
-        return abs(block)
+        return sparse.csr_array((np.abs(block.data), block.indices, block.indptr), shape=block.shape)
     return np.abs(block, out=None if buffer is None else buffer[: len(block)])
 
 
@@ -67,7 +67,9 @@ def _divided(block: Block, size: FloatArray) -> Block:
 
 def _row_squares(block: Block) -> FloatArray:
     if is_sparse(block):
-        return np.asarray(block.multiply(block).sum(axis=1), dtype=np.float64).ravel()
+        # entry by entry as stored: a product of sparse arrays would first add up entries that are listed twice
+        rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+        return np.bincount(rows, weights=block.data * block.data, minlength=block.shape[0])
     return np.asarray(np.einsum("ij,ij->i", block, block))
 
 

@@ -208,13 +208,14 @@ def _refined_proposal(
 
     Each correction costs one product with the Hessian and divides the defect by what the approximate inverse is worth.
     """
-    step = propose(gradient.value)
+    # copies: a solver that works in place must not reach what the bound is computed from
+    step = np.array(propose(gradient.value.copy()))
     applied = product(step)
     for _ in range(_CORRECTIONS):
         defect = gradient.value - applied.value
         if not norm_upper(defect) > _WORTHWHILE * modulus * norm_upper(step):
             break
-        corrected = step + propose(defect)
+        corrected = step + propose(defect.copy())
         following = product(corrected)
         if not norm_upper(gradient.value - following.value) < norm_upper(defect):
             break

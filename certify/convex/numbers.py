@@ -33,7 +33,11 @@ def as_matrix(X: Any) -> Rows:
     Raises:
         InputError: not a matrix of numbers, or numbers that float64 cannot hold exactly.
     """
-    if isinstance(X, Without | FileRows | MappedRows):
+    if isinstance(X, Without):
+        return Without(as_matrix(X.matrix), X.omitted)
+    if isinstance(X, FileRows | MappedRows):
+        if X.dtype.kind != "f" or X.dtype.itemsize > 8:
+            raise InputError(f"X has type {X.dtype}", where="X", mend="save it as float64 or float32")
         matrix: Rows = X
     elif is_sparse(X):
         matrix = _as_csr(X)

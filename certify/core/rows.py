@@ -53,6 +53,22 @@ def blocks(matrix: Rows) -> list[slice]:
     return [slice(start, min(start + step, records)) for start in range(0, records, step)]
 
 
+def _bounds(rows: slice, records: int) -> tuple[int, int]:
+    """First row and the one after the last, of a slice without a step."""
+    start, stop, step = rows.indices(records)
+    if step != 1:
+        raise IndexError("rows are given in order, one after the other")
+    return start, stop
+
+
+def _positions(rows: Any) -> IntArray:
+    """Positions counted from the first row."""
+    positions = np.asarray(rows)
+    if positions.size and (positions.dtype.kind not in "iu" or positions.min() < 0):
+        raise IndexError("rows are given by a slice or by positions from 0 up")
+    return positions.astype(np.int64)
+
+
 class Without:
     """A matrix less some of its rows; nothing is copied but the rows asked for.
 
@@ -62,10 +78,10 @@ class Without:
     """
 
     def __init__(self, matrix: Rows, omitted: IntArray) -> None:
-        self._matrix, self._omitted = matrix, np.asarray(omitted, dtype=np.int64)
+        self.matrix, self.omitted = matrix, np.asarray(omitted, dtype=np.int64)
         # position p here is position p + (number of omitted rows at or before it) there
-        self._shift = self._omitted - np.arange(len(self._omitted))
-        self.shape = (int(matrix.shape[0]) - len(self._omitted), int(matrix.shape[1]))
+        self._shift = self.omitted - np.arange(len(self.omitted))
+        self.shape = (int(matrix.shape[0]) - len(self.omitted), int(matrix.shape[1]))
         self.dtype = matrix.dtype
         self.nnz = stored_entries(matrix)  # of the whole matrix: it only sizes blocks
 
@@ -87,17 +103,17 @@ class Without:
 
     def __getitem__(self, rows: Any) -> Any:
         if not isinstance(rows, slice):
-            return self._matrix[self._there(np.asarray(rows, dtype=np.int64))]
-        start, stop, _ = rows.indices(self.shape[0])
+            return self.matrix[self._there(_positions(rows))]
+        start, stop = _bounds(rows, self.shape[0])
         if stop <= start:
-            return self._matrix[0:0]
+            return self.matrix[0:0]
         first, last = self._there(np.array([start, stop - 1])).tolist()
-        block = self._matrix[first : last + 1]
+        block = self.matrix[first : last + 1]
         if last - first == stop - 1 - start:
             return block
-        low, high = np.searchsorted(self._omitted, [first, last])
+        low, high = np.searchsorted(self.omitted, [first, last])
         kept = np.ones(last + 1 - first, dtype=bool)
-        kept[self._omitted[low:high] - first] = False
+        kept[self.omitted[low:high] - first] = False
         return block[kept]
 
 
@@ -206,9 +222,9 @@ class FileRows:
 
     def __getitem__(self, rows: Any) -> AnyArray:
         if isinstance(rows, slice):
-            start, stop, _ = rows.indices(self.shape[0])
+            start, stop = _bounds(rows, self.shape[0])
             return self._read(start, max(start, stop))
-        positions = np.asarray(rows, dtype=np.int64)
+        positions = _positions(rows)
         if positions.size == 0:
             return self._read(0, 0)
         return np.concatenate([self._read(position, position + 1) for position in positions.tolist()])

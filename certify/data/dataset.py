@@ -59,6 +59,12 @@ class Dataset:
                     where=self.where,
                     mend=f"save {name} with one entry a row of X",
                 )
+        if is_sparse(self.X) and not getattr(self.X, "has_canonical_format", False):
+            raise InputError(
+                "X lists an entry twice, or columns out of order",
+                where=self.where,
+                mend="call its sum_duplicates() before training",
+            )
         if 0 in self.X.shape:
             what = "records" if len(self) == 0 else "features"
             raise InputError(f"holds no {what}", where=self.where, mend="check how the file was made")
@@ -92,7 +98,10 @@ class Dataset:
 
     def digest(self) -> str:
         """SHA-256 of shapes, ids and contents in a canonical form (little-endian float64)."""
-        state = hashlib.sha256(f"certify-dataset-1 {self.X.shape}".encode())
+        form = (
+            "" if stored_entries(self.X) is None else " csr"
+        )  # apart from the start: no dense content can pass for a sparse one
+        state = hashlib.sha256(f"certify-dataset-1 {self.X.shape}{form}".encode())
         # where blocks end must not show: of a sparse matrix, lengths, columns and entries are three streams
         lengths, columns = hashlib.sha256(b"csr"), hashlib.sha256()
         for rows in blocks(self.X):

@@ -723,3 +723,17 @@ def test_corrections_by_a_useless_inverse_stop_and_stay_sound(oracle: Any) -> No
     for factor in (-1.0, 0.0, 1e-9, 1e9):
         bound = certify_parameters(problem, w, propose=lambda gradient, factor=factor: factor * gradient)
         assert_sound(oracle, case, w, bound)
+
+
+def test_a_solver_that_works_in_place_cannot_touch_the_bound(oracle: Any) -> None:
+    case = random_case(oracle, 5, "logistic", (20, 3), 0.0)
+    problem = bind(case.objective, case.X, case.y, case.outputs, case.weights)
+    kept = np.zeros(problem.shape)
+
+    def in_place(gradient: np.ndarray) -> np.ndarray:
+        gradient *= 0
+        kept[...] += 1
+        return kept
+
+    w = case.near() + 0.1
+    assert_sound(oracle, case, w, certify_parameters(problem, w, propose=in_place))

@@ -13,6 +13,8 @@ from certify.convex.certificate import certify_parameters
 from certify.convex.enclosure import max_row_norm
 from certify.convex.problem import bind
 from certify.core.errors import InputError
+from certify.core.rows import Without
+from certify.data.dataset import Dataset
 
 LOSSES = ("logistic", "softmax", "squared", "poisson")
 
@@ -140,3 +142,24 @@ def test_single_precision_and_integers_are_converted_exactly() -> None:
     bound_distance(objective, counts, y, w)
     with pytest.raises(InputError, match="too large for float64"):
         bind(objective, sparse.csr_array(np.array([[2**60 + 1, 0]])), np.ones(1))
+
+
+TWICE = sparse.csr_array((np.array([1e8, 1.0, -1e8, 1.0]), np.array([0, 0, 0, 0]), np.array([0, 3, 4])), shape=(2, 1))
+
+
+def test_entries_listed_twice_are_refused_by_every_way_in() -> None:
+    with pytest.raises(InputError, match="lists an entry twice"):
+        bind(Objective("squared", 1.0), Without(TWICE, np.array([1])), np.ones(1))
+    with pytest.raises(InputError, match="lists an entry twice"):
+        Dataset(TWICE, np.ones(2), np.arange(2))
+
+
+def test_the_size_of_a_row_counts_every_stored_entry() -> None:
+    assert blocks.row_norms(TWICE)[0] >= math.sqrt(2) * 1e8
+    assert float(blocks.absolute(TWICE).data.sum()) == 2e8 + 2
+
+
+def test_rows_left_out_do_not_hide_numbers_beyond_float64() -> None:
+    for X in (np.array([[2**53 + 1], [3]]), np.array([[1.0], [2.0]], dtype=np.longdouble)):
+        with pytest.raises(InputError, match=r"too large for float64|wider than float64"):
+            bind(Objective("squared", 1.0), Without(X, np.array([1])), np.ones(1))

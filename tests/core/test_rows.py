@@ -97,3 +97,13 @@ def test_only_a_whole_read_only_map_gives_back_its_pages(saved: tuple[Path, np.n
     assert not MappedRows.fits(matrix)
     np.save(path, np.asfortranarray(matrix))
     assert not MappedRows.fits(np.load(path, mmap_mode="r"))
+
+
+@pytest.mark.parametrize(
+    "rows", [slice(0, 6, 2), slice(None, None, -1), np.array([-1]), np.ones(6, dtype=bool), np.array([0.0])]
+)
+def test_rows_asked_for_in_any_other_way_are_refused(saved: tuple[Path, np.ndarray], rows: object) -> None:
+    path, matrix = saved
+    for lazy in (Without(matrix, np.array([2])), in_file(path, matrix)):
+        with pytest.raises(IndexError):
+            lazy[rows]

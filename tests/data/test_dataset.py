@@ -1,5 +1,7 @@
 """Records: what identifies them, what changes their digest, which of them are copies."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -248,3 +250,14 @@ def test_positions_are_found_in_every_block(monkeypatch):
     monkeypatch.setattr("certify.data.dataset._BLOCK", 4)
     data = small()
     assert data.positions(["fay", "nobody", "ann", "eve"]).tolist() == [5, -1, 0, 4]
+
+
+def test_no_dense_content_has_the_digest_of_a_sparse_one():
+    data = np.arange(1.0, 9.0)
+    indices, indptr = np.array([0, 1, 2, 3, 0, 1, 2, 3]), np.array([0, 4, 8])
+    thin = Dataset(sparse.csr_array((data, indices, indptr), shape=(2, 8)), np.zeros(2), np.arange(2))
+    tail = hashlib.sha256(b"csr" + np.diff(indptr).astype("<i8").tobytes()).digest()
+    tail += hashlib.sha256(indices.astype("<i8").tobytes()).digest()
+    forged = np.frombuffer(data.astype("<f8").tobytes() + tail).reshape(2, 8)
+    assert np.all(np.isfinite(forged))
+    assert Dataset(forged, np.zeros(2), np.arange(2)).digest() != thin.digest()
