@@ -47,10 +47,13 @@ def _one_step(document: Document) -> list[str]:
         return ["", _wrap(f"One-step bounds before the step: not computed: {clean(part.skipped)}.")]
     lines = [
         f"  {'Newton' if step == 'newton' else 'jackknife'} step: "
-        + "; ".join(
-            f"{clean(b.name)} {format_upper(b.value)}"
-            for b in part.bounds
-            if b.step == step and b.proven and b.value is not None
+        + (
+            "; ".join(
+                f"{clean(b.name)} {format_upper(b.value)}"
+                for b in part.bounds
+                if b.step == step and b.proven and b.value is not None
+            )
+            or "none applies (the HTML report says why)"
         )
         for step in ("newton", "jackknife")
     ]

@@ -261,7 +261,7 @@ def _modulus(problem: Problem, scores: Scores, hessian: FloatArray | None) -> fl
     raise AssumptionViolatedError(
         f"the intercept is not penalised and no strong-convexity modulus could be proved ({because})",
         where="objective.penalize_intercept",
-        mend="penalise the intercept (penalize_intercept = true) and train again",
+        mend="penalise the intercept (penalize_intercept = true; in scikit-learn fit_intercept=False and a column of ones) and train again",
     )
 
 

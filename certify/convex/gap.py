@@ -123,7 +123,7 @@ def _require_penalty(problem: Problem) -> None:
         raise AssumptionViolatedError(
             "the intercept is not penalised, and an objective with kinks can then not be certified",
             where="objective.penalize_intercept",
-            mend="penalise the intercept (penalize_intercept = true) and train again",
+            mend="penalise the intercept (penalize_intercept = true; in scikit-learn fit_intercept=False and a column of ones) and train again",
         )
 
 

@@ -146,6 +146,7 @@ class Ledger:
             _create(path, key_path)
         _require_both(path, key_path)
         connection = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
+        connection.text_factory = lenient_text
         try:
             with _database_errors(path):
                 # Readers take the lock too, and the key is read under it: it changes with each release.
@@ -325,10 +326,17 @@ def _require_both(path: Path, key_path: Path) -> None:
         )
 
 
+def lenient_text(content: bytes) -> str:
+    """Text of a column whatever its bytes: what is no UTF-8 was changed, and then its digest is wrong."""
+    return content.decode("utf-8", "replace")
+
+
 @contextmanager
 def _database_errors(path: Path) -> Iterator[None]:
     try:
         yield
+    except UnicodeDecodeError:  # sqlite3 quotes the damaged schema in a message that is no text
+        raise TamperedError("was changed or damaged", where=str(path), mend="restore it") from None
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
             raise TamperedError("is empty or truncated", where=str(path), mend="restore it") from None

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from certify.core.errors import ConfigurationError, InputError
-from certify.core.files import check_writable, remove_quietly, write_file
+from certify.core.errors import ConfigurationError, InputError, TamperedError
+from certify.core.files import check_writable, read_bytes, remove_quietly, write_file
 from certify.core.verdict import Verdict
 from certify.gate.check import CheckResult, check_inputs
 from certify.gate.inputs import Inputs, load_inputs
@@ -62,6 +62,7 @@ def release(spec: str | Path | None = None, rehearse: Callable[[Document], None]
     path, key = inputs.loaded.resolve(section.path), inputs.loaded.resolve(section.key)
     with Ledger.open(path, key, create=True, write=True) as ledger:
         recover(ledger)
+        refuse_changed_files(ledger)
         standing = standing_in(ledger, inputs)
         result = check_inputs(inputs, standing)
         if result.verdict is not Verdict.PASS:
@@ -197,6 +198,22 @@ def booked_files(ledger: Ledger, entry: Entry) -> dict[Path, str]:
     """Files of a release entry, by their digest."""
     found: dict[str, Any] = entry.body.get("files", {})
     return {ledger.path.parent / name: digest for name, digest in found.items()}
+
+
+def refuse_changed_files(ledger: Ledger) -> None:
+    """Every released file that is still where it was booked is the one that was booked.
+
+    Raises:
+        TamperedError: one was changed, or the ledger is that of other releases.
+    """
+    for entry in ledger.entries():
+        for path, digest in booked_files(ledger, entry).items():
+            if path.exists() and sha256(read_bytes(path)[0]) != digest:
+                raise TamperedError(
+                    "is not the file that the ledger booked: it was changed after its release, or the ledger is another project's",
+                    where=str(path),
+                    mend="restore the file or the ledger, or withdraw the release",
+                )
 
 
 def recover(ledger: Ledger) -> None:

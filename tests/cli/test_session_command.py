@@ -106,6 +106,8 @@ def test_without_a_data_file_of_its_own_only_deletions_can_be_exported(
     assert certify("session", "start").code == 0
     assert certify("session", "delete", "leave.txt").code == 0
     assert certify("session", "export").code == 2  # the project's files are there
+    assert certify("session", "export", "--force").code == 2  # and its forget file names others
+    Path("forget.txt").unlink()
     assert certify("session", "export", "--force").code == 0
     assert certify("check").code == 0
     assert certify("session", "add", "come.npz").code == 0
@@ -196,3 +198,21 @@ def test_shaped_noise_asks_for_a_tolerance_of_its_own(home: Any, projects: Any, 
     for arguments in (["start"], ["delete", "leave.txt"], ["add", "come.npz"], ["export"]):
         assert certify("session", *arguments).code == 0
     assert certify("check").code == 0
+
+
+def test_an_export_does_not_lose_the_names_of_people_to_be_forgotten(
+    home: Any, projects: Any, certify: Certify
+) -> None:
+    assert certify("session", "start").code == 0
+    requests(home, projects)
+    home.write("forget.txt", "person-0100\nperson-0003\n")
+    assert certify("session", "delete", "leave.txt").code == 0
+    for arguments in (["session", "export"], ["session", "export", "--force"]):
+        refused = certify(*arguments)
+        assert refused.code == 2
+        assert "names 1 records that the session has not deleted" in refused.stderr
+        assert Path("forget.txt").read_text().startswith("person-0100")
+    home.write("rest.txt", "person-0100\n")
+    assert certify("session", "delete", "rest.txt").code == 0
+    assert certify("session", "export", "--force").code == 0
+    assert "person-0100" in Path("forget.txt").read_text()

@@ -587,3 +587,30 @@ def test_a_full_disk_right_after_the_commit_keeps_the_booked_files(spec: Path, m
             release(spec)
     assert any("2 entries" in line for line in verify_books(spec))
     assert {"released-0001.npz", "certificate-0001.json"} <= files(spec)
+
+
+@pytest.mark.parametrize(("word", "offset"), [(b"entries_keep", 40), (b'"number"', 3), (b"CREATE TABLE", 20)])
+def test_a_byte_that_is_no_text_is_tampering_and_shows_nothing(spec: Path, word: bytes, offset: int) -> None:
+    release(spec)
+    path = spec.parent / "certify-ledger.sqlite"
+    content = bytearray(path.read_bytes())
+    content[bytes(content).index(word) + offset] ^= 0x80
+    path.write_bytes(bytes(content))
+    for action in (verify_books, summary, release):
+        with pytest.raises(TamperedError) as caught:
+            action(spec)
+        assert caught.value.exit_code == 1
+        assert "number" not in str(caught.value)
+
+
+def test_a_ledger_and_key_of_another_project_are_refused(spec: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(spec.parent, other, ignore=lambda *_: ["other"])
+    release(spec)
+    release(other / spec.name)
+    for name in ("certify-ledger.sqlite", "certify-ledger.key"):
+        shutil.copy(other / name, spec.parent / name)
+    before = files(spec)
+    with pytest.raises(TamperedError, match="another project"):
+        release(spec)
+    assert files(spec) == before

@@ -334,3 +334,29 @@ def test_a_stored_bound_is_not_believed(tmp_path: Path, monkeypatch: pytest.Monk
     edit(tmp_path, "UPDATE model SET parameters = zeroblob(32)")
     with pytest.raises(TamperedError, match="certified to"):
         made.again(tmp_path, DATA)
+
+
+def flips(content: bytes, places: "list[tuple[bytes, int]]") -> "list[bytes]":
+    """The content with the highest bit of one byte changed, near each of some words."""
+    changed = []
+    for word, offset in places:
+        damaged = bytearray(content)
+        damaged[content.index(word) + offset] ^= 0x80
+        changed.append(bytes(damaged))
+    return changed
+
+
+def test_a_byte_that_is_no_text_is_tampering_and_shows_nothing(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    state = tmp_path / "s.sqlite"
+    for damaged in flips(state.read_bytes(), [(b"TRIGGER log_keep", 40), (b'"distance"', 4), (b"CREATE TABLE", 20)]):
+        state.write_bytes(damaged)
+        with pytest.raises(TamperedError) as caught:
+            made.again(tmp_path, DATA)
+        assert caught.value.exit_code == 1
+        assert "distance" not in str(caught.value)
+
+
+def test_the_state_is_for_its_owner_alone(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    assert (tmp_path / "s.sqlite").stat().st_mode & 0o077 == 0

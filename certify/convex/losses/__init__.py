@@ -55,6 +55,8 @@ def get_loss(name: str, smoothing: float | None = None, *, one_vs_rest: bool = F
         ConfigurationError: there is none of that name, smoothing is missing, out of place or out of range, or one-vs-rest of a
             loss that is not of two classes.
     """
+    if not isinstance(name, str):
+        raise ConfigurationError("the loss is not a name", where="objective.loss", mend="see `certify list losses`")
     if name not in LOSSES:
         raise ConfigurationError(f"unknown loss {name!r}", where="objective.loss", mend=did_you_mean(name, LOSSES))
     loss = _with_smoothing(LOSSES[name], smoothing)

@@ -156,6 +156,7 @@ class Project:
             InputError: a file is already there (without ``force``), or the records need a data file of their own.
         """
         with self.open() as session:
+            self._refuse_forgetting(session)
             contents = self._contents(session)
             for path in contents:
                 check_writable(path)
@@ -164,6 +165,19 @@ class Project:
             write_files(contents)
             forgotten = len(session.forgotten)
             return Exported(tuple(contents), float(session.bound.distance), forgotten, _warnings(session, forgotten))
+
+    def _refuse_forgetting(self, session: Session) -> None:
+        """A forget file that names people whom the session still retains must not be overwritten."""
+        path = self.loaded.resolve(self.loaded.spec.data.forget)
+        if not path.exists():
+            return
+        missing = len(set(read_ids(path)) - {str(identifier) for identifier in session.forgotten})
+        if missing:
+            raise InputError(
+                f"names {missing} records that the session has not deleted",
+                where=str(path),
+                mend=f"delete them first (`certify session delete {path.name}`), or move the file away",
+            )
 
     def _moved(self, session: Session) -> float:
         """How far the weights are from the original's; not a number where the spec no longer names it."""

@@ -196,6 +196,7 @@ def create(path: Path, key_path: Path, key: SessionKey, state: Stored, body: dic
         digest = tables.append(connection, key.project, 1, body, GENESIS)
         connection.execute("COMMIT")
     tables.disconnect(connection)
+    temporary.chmod(0o600)  # it holds traces of deleted records until the session is refreshed
     SessionKey(key.project, key.key, 0, GENESIS, pending=digest).save(key_path)
     temporary.replace(path)
     SessionKey(key.project, key.key, 1, digest).save(key_path)
@@ -223,6 +224,8 @@ def database_errors(path: Path) -> Iterator[None]:
     """SQLite's errors in our words."""
     try:
         yield
+    except UnicodeDecodeError:  # sqlite3 quotes the damaged schema in a message that is no text
+        raise _tampered(path, "was changed or damaged") from None
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
             raise _tampered(path, "is empty or truncated") from None

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from certify.core.arrays import FloatArray
-from certify.gate.ledger import KeyFile, canonical
+from certify.gate.ledger import KeyFile, canonical, lenient_text
 from certify.gate.session.records import Later
 
 WAIT_SECONDS = 30.0
@@ -128,6 +128,7 @@ def entry_digest(project: str, sequence: int, time: str, body: str, previous: st
 def connect(path: Path) -> sqlite3.Connection:
     """A connection that locks for its whole life, overwrites what it deletes, and leaves no journal with old content."""
     connection = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None)
+    connection.text_factory = lenient_text
     settings = ("secure_delete = ON", "synchronous = FULL", "locking_mode = EXCLUSIVE", "temp_store = MEMORY")
     for setting in (*settings, "journal_mode = TRUNCATE"):
         connection.execute(f"PRAGMA {setting}")
