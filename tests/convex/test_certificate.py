@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from certify import Objective, bound_distance
@@ -100,6 +100,16 @@ def random_case(
     objective = Objective(loss, 10.0**power, intercept != "none", intercept != "free", smoothing(loss, seed))
     optimum = oracle.exact(objective, X, y, weights, outputs).minimiser()
     return Case(objective, X, y, weights, outputs, optimum)
+
+
+def drawn_case(*arguments: Any, **kind: Any) -> Case:
+    """:func:`random_case` for hypothesis: without a minimiser to compare with, another draw; it complains when that is often so."""
+    try:
+        return random_case(*arguments, **kind)
+    except AssertionError as error:
+        if "did not converge" not in str(error):
+            raise
+        reject()
 
 
 def assert_sound(oracle: Any, case: Case, w: np.ndarray, bound: DistanceBound | None = None) -> tuple[float, float]:
@@ -197,7 +207,7 @@ def test_no_bound_is_ever_below_the_true_distance_for_the_newer_losses(
 def test_no_bound_is_ever_below_the_true_distance_at_length(oracle: Any, loss: str, seed: int, **kind: Any) -> None:
     if loss in ("softmax", *KINKED) and kind["intercept"] == "free":
         kind["intercept"] = "penalised"
-    check_case(oracle, random_case(oracle, seed, loss, kind.pop("size"), kind.pop("power"), **kind), seed)
+    check_case(oracle, drawn_case(oracle, seed, loss, kind.pop("size"), kind.pop("power"), **kind), seed)
 
 
 # ------------------------------------------------------------------------------------------------------ extremes
