@@ -69,7 +69,9 @@ def _row_squares(block: Block) -> FloatArray:
     if is_sparse(block):
         # entry by entry as stored: a product of sparse arrays would first add up entries that are listed twice
         rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
-        return np.bincount(rows, weights=block.data * block.data, minlength=block.shape[0])
+        return np.asarray(
+            np.bincount(rows, weights=block.data * block.data, minlength=block.shape[0]), dtype=np.float64
+        )
     return np.asarray(np.einsum("ij,ij->i", block, block))
 
 
