@@ -44,15 +44,10 @@ from certify.convex.parameters import as_parameters
 from certify.convex.problem import Problem, bind
 from certify.convex.selftest import function_error
 from certify.convex.solve import DENSE_LIMIT, newton_step
+from certify.convex.vicinity import RAISE, Vicinity, self_concordant_bounds
 from certify.core.arrays import FloatArray
 from certify.core.bounds import LowerBound, UpperBound
 from certify.core.errors import AssumptionViolatedError
-
-_RAISE = 1 + 2.0**-44
-"""More than the rounding error of the few scalar operations that end each bound."""
-
-_SMALL = 2.0**-60
-"""Below this radius, t/rho - 1 is less than one rounding, and t itself could underflow."""
 
 _WORTHWHILE = 0.08
 """Looseness, relative to the step, above which a proposed step is worth one more product with the Hessian."""
@@ -61,7 +56,6 @@ _NEGLIGIBLE = 1e-3
 """Rounding errors, as a part of the step, up to which a cheaper bound on them will do."""
 
 _CORRECTIONS = 4
-_SHARPENINGS = 5
 
 
 _NOWHERE = UpperBound(math.inf)
@@ -275,20 +269,20 @@ def _assemble(
 ) -> DistanceBound:
     row_norm = max_row_norm(problem) if known_row_norm is None else known_row_norm
     penalised = float(problem.penalty.min())
-    strong = gradient.norm / penalised * _RAISE if penalised > 0 else math.inf
+    strong = gradient.norm / penalised * RAISE if penalised > 0 else math.inf
     step_norm, defect, decrement = _newton(gradient, modulus, step, product)
     constant = problem.objective.loss_function.constants.self_concordance
-    curvature_change = constant * max(row_norm, TINY) * _RAISE if constant else 0.0  # infinite where l'' jumps
-    radius = curvature_change * decrement / math.sqrt(modulus) * _RAISE if constant else 0.0
-    near = _Vicinity(
-        newton_norm=min(step_norm + defect, gradient.norm / modulus) * _RAISE,
-        scaled=decrement / math.sqrt(modulus) * _RAISE,
+    curvature_change = constant * max(row_norm, TINY) * RAISE if constant else 0.0  # infinite where l'' jumps
+    radius = curvature_change * decrement / math.sqrt(modulus) * RAISE if constant else 0.0
+    near = Vicinity(
+        newton_norm=min(step_norm + defect, gradient.norm / modulus) * RAISE,
+        scaled=decrement / math.sqrt(modulus) * RAISE,
         defect=defect,
         reach=product.reach,
         row_norm=row_norm,
         constant=constant,
     )
-    concordant, refined = _self_concordant(near, radius, strong)
+    concordant, refined = self_concordant_bounds(near, radius, strong)
     bounds = [value + TINY if math.isfinite(value) else math.inf for value in (strong, concordant, refined)]
     return DistanceBound(
         distance=UpperBound(min(bounds)),
@@ -316,61 +310,6 @@ def _newton(gradient: Enclosed, modulus: float, step: FloatArray, product: Enclo
         dot += step.size * TINY
         square = max(dot, 0.0) + (gradient.error + left) * step_norm + left * left / modulus
     plain = gradient.norm / math.sqrt(modulus)
-    decrement = min(math.sqrt(square) if math.isfinite(square) else math.inf, plain) * _RAISE + TINY
-    defect = left / modulus * _RAISE if math.isfinite(left) else math.inf
+    decrement = min(math.sqrt(square) if math.isfinite(square) else math.inf, plain) * RAISE + TINY
+    defect = left / modulus * RAISE if math.isfinite(left) else math.inf
     return step_norm, defect, decrement
-
-
-@dataclass(frozen=True)
-class _Vicinity:
-    """What is known of ``e = w - w*`` before curvature's change is bounded; all numbers are upper bounds.
-
-    Attributes:
-        newton_norm: ``||H^-1 r||``.
-        scaled: ``nu / sqrt(s)``.
-        defect: ``||H^-1 r - z||`` for the measured step z.
-        reach: ``max_i ||x_i . z||``.
-        row_norm: ``max_i ||x_i||``.
-        constant: R of the loss.
-    """
-
-    newton_norm: float
-    scaled: float
-    defect: float
-    reach: float
-    row_norm: float
-    constant: float
-
-    def error(self, growth: float) -> float:
-        """``||e - z||``."""
-        return (self.defect + growth * self.scaled) * _RAISE
-
-    def change(self, growth: float) -> float:
-        """T: ``R_loss max_i ||x_i . e||``, from ``||x_i . z|| + ||x_i|| ||e - z||``."""
-        return self.constant * (self.reach + self.row_norm * self.error(growth)) * _RAISE
-
-
-def _growth(t: float) -> float:
-    """``t/(1 - e^-t) - 1 = (t/2) coth(t/2) - 1 + t/2 <= t/2 + t^2/12``, and t itself is always an upper bound."""
-    return min(t / 2 + t * t / 12, t)
-
-
-def _self_concordant(near: _Vicinity, radius: float, strong: float) -> tuple[float, float]:
-    """The self-concordant and the refined bound."""
-    if near.constant == 0:
-        return near.scaled * _RAISE, near.newton_norm * _RAISE
-    if not math.isfinite(near.constant):
-        return math.inf, math.inf
-    curvature_change = near.constant * near.row_norm * _RAISE
-    concordant, t = math.inf, math.inf
-    if radius < 1 - 2.0**-40:
-        t = max(-math.log1p(-radius), _SMALL) * _RAISE
-        concordant = (t / curvature_change if radius >= _SMALL else near.scaled) * _RAISE
-    known = curvature_change * strong * _RAISE
-    t = max(min(t, known) if math.isfinite(known) else t, _SMALL)
-    for _ in range(_SHARPENINGS):
-        t = max(min(t, near.change(_growth(t)) if math.isfinite(t) else t), _SMALL)
-    if not math.isfinite(t):
-        return concordant, math.inf
-    growth = _growth(t)
-    return min(concordant, near.scaled * (1 + growth) * _RAISE), (near.newton_norm + growth * near.scaled) * _RAISE
