@@ -15,7 +15,7 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Self
 
 from certify.core.errors import ConfigurationError, InputError, TamperedError
 from certify.core.files import check_writable, read_text, write_file
+from certify.gate.database import database_errors, lenient_text
 from certify.privacy.composition import total_mu
 
 _WAIT_SECONDS = 30.0
@@ -326,28 +327,5 @@ def _require_both(path: Path, key_path: Path) -> None:
         )
 
 
-def lenient_text(content: bytes) -> str:
-    """Text of a column whatever its bytes: what is no UTF-8 was changed, and then its digest is wrong."""
-    return content.decode("utf-8", "replace")
-
-
-@contextmanager
-def _database_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except UnicodeDecodeError:  # sqlite3 quotes the damaged schema in a message that is no text
-        raise TamperedError("was changed or damaged", where=str(path), mend="restore it") from None
-    except sqlite3.OperationalError as error:
-        if "no such table" in str(error):
-            raise TamperedError("is empty or truncated", where=str(path), mend="restore it") from None
-        if "locked" in str(error) or "busy" in str(error):
-            raise InputError(
-                f"another release holds the ledger (waited {_WAIT_SECONDS:.0f} s)",
-                where=str(path),
-                mend="try again when it is done",
-            ) from None
-        raise InputError(
-            f"cannot be used ({error})", where=str(path), mend="check the disk and the file's permissions"
-        ) from None
-    except sqlite3.DatabaseError as error:
-        raise TamperedError(f"is damaged or not a ledger ({error})", where=str(path), mend="restore it") from None
+def _database_errors(path: Path) -> AbstractContextManager[None]:
+    return database_errors(path, "ledger", "release", _WAIT_SECONDS, "restore it")

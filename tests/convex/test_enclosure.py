@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certify import Objective
+from certify.convex import enclosure
 from certify.convex import problem as problem_module
 from certify.convex.enclosure import enclose_gradient, enclose_hessian_product, gamma, max_row_norm, norm_upper
 from certify.convex.problem import Problem, bind
@@ -360,3 +361,8 @@ def test_control_a_claim_without_its_rounding_terms_is_exposed(oracle: Any, loss
         for error, _, norm, _ in true_errors(oracle, problem, y, w, direction):
             broken += error > norm * oracle.mp.mpf(2) ** -63
     assert broken >= 8
+
+
+def test_the_norm_of_what_is_enclosed_includes_the_error() -> None:
+    for value, error in ((np.zeros((1, 3)), 1e-9), (np.array([[3.0, 4.0]]), 0.5), (np.array([[1e-12]]), 1e-9)):
+        assert enclosure.Enclosed(value, error).norm >= np.linalg.norm(value) + error

@@ -179,3 +179,9 @@ def test_a_check_leaves_global_state_as_found(project):
 def test_the_object_and_the_document_are_json(project):
     document = check(project.path).document
     assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+@pytest.mark.parametrize(("delta", "verdict"), [(1 / 197, "pass"), (1 / 196, "refused"), (0.5, "refused")])
+def test_the_check_of_delta_itself_refuses(project, delta, verdict):
+    project.put("policy.delta", delta)
+    assert _by_id(check(project.path).document)["delta"]["verdict"] == verdict

@@ -9,8 +9,7 @@ still there. The order of a commit is the ledger's (:mod:`certify.gate.ledger`).
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 
 from certify.core.errors import ConfigurationError, InputError, TamperedError
 from certify.core.files import check_writable
+from certify.gate.database import database_errors as shared_errors
 from certify.gate.session import tables
 from certify.gate.session.marks import Marks
 from certify.gate.session.records import Later
@@ -219,26 +219,6 @@ def _require_both(path: Path, key_path: Path) -> None:
         )
 
 
-@contextmanager
-def database_errors(path: Path) -> Iterator[None]:
+def database_errors(path: Path) -> AbstractContextManager[None]:
     """SQLite's errors in our words."""
-    try:
-        yield
-    except UnicodeDecodeError:  # sqlite3 quotes the damaged schema in a message that is no text
-        raise _tampered(path, "was changed or damaged") from None
-    except sqlite3.OperationalError as error:
-        if "no such table" in str(error):
-            raise _tampered(path, "is empty or truncated") from None
-        if "locked" in str(error) or "busy" in str(error):
-            raise InputError(
-                f"another process holds the session (waited {tables.WAIT_SECONDS:.0f} s)",
-                where=str(path),
-                mend="try again when it is done",
-            ) from None
-        raise InputError(
-            f"cannot be used ({error})", where=str(path), mend="check the disk and the file's permissions"
-        ) from None
-    except sqlite3.DatabaseError as error:
-        raise TamperedError(
-            f"is damaged or not a session ({error})", where=str(path), mend="restore it with its key"
-        ) from None
+    return shared_errors(path, "session", "process", tables.WAIT_SECONDS, "restore it with its key")

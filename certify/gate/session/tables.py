@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from certify.core.arrays import FloatArray
-from certify.gate.ledger import KeyFile, canonical, lenient_text
+from certify.gate.database import lenient_text
+from certify.gate.ledger import KeyFile, canonical
 from certify.gate.session.records import Later
 
 WAIT_SECONDS = 30.0
