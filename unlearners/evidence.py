@@ -1,7 +1,8 @@
 """What a run did, measured by the toolkit rather than told by the method."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -14,29 +15,83 @@ from certify.core.arrays import FloatArray
 from certify.core.errors import BudgetExceededError, ConfigurationError
 
 
+class Claim(StrEnum):
+    """What a method says of its result. The gate measures; it does not believe."""
+
+    EXACT = "exact"
+    APPROXIMATE = "approximate"
+    NONE = "none"
+
+
 @dataclass(frozen=True)
 class Budget:
     """Limits on a run; None is no limit.
 
     Attributes:
-        gradients: gradient evaluations over the retained records.
-        hessians: Hessian factorisations or iterative solves.
+        gradients: gradient evaluations over the retained records (convex tasks).
+        hessians: Hessian factorisations or iterative solves (convex tasks).
         seconds: wall-clock time, looked at before each evaluation.
+        sample_gradients: gradients of single records, summed over models (networks).
+        sample_forwards: forward passes of single records (networks).
+        sample_products: products of single records' second derivatives with a vector (networks).
     """
 
     gradients: int | None = None
     hessians: int | None = None
     seconds: float | None = None
+    sample_gradients: int | None = None
+    sample_forwards: int | None = None
+    sample_products: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("gradients", "hessians", "seconds"):
-            value = getattr(self, name)
+        for limit in fields(self):
+            name, value = limit.name, getattr(self, limit.name)
             if value is not None and not value >= 0:
                 raise ConfigurationError(
                     f"a budget must be at least 0, not {value}",
                     where=f"budget.{name}",
                     mend="raise it or leave it out",
                 )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which records of one part of the data a run looked at.
+
+    Attributes:
+        records: their number.
+        sha256: digest of their positions in ascending order, 8 bytes each, little-endian.
+    """
+
+    records: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TensorChange:
+    """What became of one tensor.
+
+    Attributes:
+        name: as in the model's ``state_dict``.
+        buffer: a buffer rather than a parameter.
+        elements: numbers in it.
+        changed: how many of them differ from the start.
+        l2: Euclidean norm of the change.
+        relative: ``l2`` over the norm of the start (infinity from zero).
+        largest: largest absolute change.
+        before: SHA-256 of the tensor at the start.
+        after: SHA-256 of the tensor in the result.
+    """
+
+    name: str
+    buffer: bool
+    elements: int
+    changed: int
+    l2: float
+    relative: float
+    largest: float
+    before: str
+    after: str
 
 
 @dataclass(frozen=True)
@@ -52,6 +107,14 @@ class Evidence:
         moved: Euclidean distance from the start to the result.
         records_read: number of retained records the method had access to.
         warnings: what a reader should know.
+        reads: for networks, records looked at by part of the data ("retain", "forget", "held-out").
+        tensors: for networks, what became of each tensor, buffers included.
+        traces: for networks, losses by purpose, one number a step.
+        solver: what a solver inside reports (iterations, residual, damping, extreme eigenvalues).
+        seed: root of the random streams.
+        peak_memory: largest resident memory of the process (on a GPU: allocated there) above the start, bytes, where it can
+            be measured.
+        environment: versions and the device.
     """
 
     method: str
@@ -62,17 +125,41 @@ class Evidence:
     moved: float
     records_read: int
     warnings: tuple[str, ...] = ()
+    reads: dict[str, Reading] = field(default_factory=dict)
+    tensors: tuple[TensorChange, ...] = ()
+    traces: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    solver: dict[str, float] = field(default_factory=dict)
+    seed: int | None = None
+    peak_memory: int | None = None
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class Meter:
-    """Access to a problem that counts what is asked of it and stops at the budget."""
+    """Access to a problem that counts what is asked of it and stops at the budget.
+
+    Attributes:
+        problem: the objective on the retained records.
+        budget: limits.
+        counts: what was asked.
+        residual_norms: norm of each gradient.
+        warnings: what a reader should know.
+        solver: what a solver inside reports.
+        claim: what the method claims of this run and why, where that depends on the run.
+        forgotten: the objective on the forgotten records, for the methods that read them; every other method is given None.
+        seed: root of the method's random streams.
+        started: when the run began.
+    """
 
     problem: Problem
     budget: Budget
     counts: dict[str, int] = field(default_factory=lambda: {"gradients": 0, "hessians": 0, "iterations": 0})
     residual_norms: list[float] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    solver: dict[str, float] = field(default_factory=dict)
+    claim: tuple[Claim, str] | None = None
+    forgotten: Problem | None = None
+    seed: int = 0
     started: float = field(default_factory=time.perf_counter)
 
     def charge(self, kind: str) -> None:

@@ -1,24 +1,25 @@
-"""An unlearner is a frozen dataclass of knobs with one method; its core is a pure function."""
+"""An unlearner is a frozen dataclass of knobs; its core is a pure function of parameters, records and seeds."""
 
-from abc import ABC, abstractmethod
+from abc import ABCMeta
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from certify.core.arrays import FloatArray
+from certify.core.errors import ConfigurationError
+from certify.core.knobs import check_knobs, check_names
 from certify.models.weights import LinearWeights
-from certify.unlearners.evidence import Budget, Evidence, Meter
+from certify.unlearners.evidence import Budget, Claim, Evidence, Meter
 from certify.unlearners.task import ConvexTask, Request
 
+if TYPE_CHECKING:
+    from certify.models.networks.state import State
+    from certify.unlearners.networks.meter import NetworkMeter
+    from certify.unlearners.networks.task import NetworkTask
 
-class Claim(StrEnum):
-    """What a method says of its result. The gate measures; it does not believe."""
-
-    EXACT = "exact"
-    APPROXIMATE = "approximate"
-    NONE = "none"
+Kind = Literal["convex", "network"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,68 +27,169 @@ class Result:
     """What an unlearner returns.
 
     Attributes:
-        model: the unlearned weights.
+        model: the unlearned weights (:class:`~certify.models.weights.LinearWeights`), or a network of the original's class in
+            the original's mode.
         evidence: what the run did.
         claim: what the method says of the result, to be checked.
-        state: parameters (K, p) from which the next request can start; secret until refreshed.
+        state: parameters (K, p), or a stacked state of one network, from which the next request can start; secret until
+            refreshed.
+        reason: why the method claims what it does, where that depends on the run.
+        trajectory: states on the way, where they were asked for.
     """
 
-    model: LinearWeights
+    model: Any
     evidence: Evidence
     claim: Claim
-    state: FloatArray = field(repr=False)
+    state: Any = field(repr=False)
+    reason: str = ""
+    trajectory: tuple[Any, ...] = field(default=(), repr=False)
+
+
+class _Strict(ABCMeta):
+    """Unknown knobs are refused in one line, whoever makes the method."""
+
+    def __call__(cls, *values: Any, **knobs: Any) -> Any:
+        check_names(cls, knobs, str(cls.name))  # type: ignore[attr-defined]
+        return super().__call__(*values, **knobs)
 
 
 @dataclass(frozen=True)
-class Unlearner(ABC):
-    """Base of the methods. Subclasses are frozen dataclasses whose fields are the knobs."""
+class Unlearner(metaclass=_Strict):
+    """Base of the methods. Subclasses are frozen dataclasses whose fields are the knobs.
 
-    name: ClassVar[str]
+    A knob's annotation holds its range, ``lr: Annotated[float, Field(gt=0)] = 1e-3``, and is checked. A method for linear
+    models defines :meth:`run`, one for networks :meth:`run_networks`, and says so in ``kinds``.
+
+    Class attributes:
+        name: as on the command line.
+        summary: one line.
+        needs: what it needs.
+        reference: the paper, or the chapter.
+        claim: what it claims unless a run says otherwise.
+        kinds: "convex" for linear models, "network" for torch modules.
+        family: "exact", "gradient", "relabel", "distil", "reinitialise", "second-order", "dampen" or "control".
+        needs_original: starts from the original model.
+        reads_forgotten: looks at the forgotten records.
+        stochastic: another seed gives another result.
+        ascends: its first step raises the loss of the forgotten records.
+    """
+
+    name: ClassVar[str] = ""
     summary: ClassVar[str]
     needs: ClassVar[str]
     reference: ClassVar[str]
     claim: ClassVar[Claim]
+    kinds: ClassVar[tuple[Kind, ...]] = ("convex",)
+    family: ClassVar[str] = "control"
     needs_original: ClassVar[bool] = True
+    reads_forgotten: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
+    ascends: ClassVar[bool] = False
 
-    @abstractmethod
+    def __post_init__(self) -> None:
+        check_knobs(self, self.name)
+
     def run(self, meter: Meter, start: FloatArray) -> FloatArray:
-        """The core: parameters from parameters, (K, p) to (K, p). Touches data through the meter alone."""
+        """The core for linear models: parameters from parameters, (K, p) to (K, p). Touches data through the meter alone."""
+        raise NotImplementedError
 
-    @np.errstate(over="ignore", invalid="ignore")
-    def forget(self, task: ConvexTask, request: Request, budget: Budget | None = None, seed: int = 0) -> Result:
+    def run_networks(self, meter: "NetworkMeter", state: "State") -> "State":
+        """The core for networks: K models from K models. Touches data through the meter alone."""
+        raise NotImplementedError
+
+    def forget(
+        self,
+        task: "ConvexTask | NetworkTask",
+        request: Request,
+        budget: Budget | None = None,
+        seed: int = 0,
+        *,
+        trajectory: bool = False,
+    ) -> Result:
         """Unlearn the request's records.
 
         Args:
-            task: objective, all records, and the original model where the method needs it.
+            task: what was trained, on what; the original model where the method needs it.
             request: which records to forget.
             budget: limits that stop the method.
             seed: root of the method's random streams; deterministic methods do not use it.
+            trajectory: for networks, return the states on the way too.
 
         Raises:
-            InputError: the task lacks what the method needs.
+            ConfigurationError: the method is not for this kind of model.
+            InputError: the task lacks what the method needs, or a loss or weight stopped being finite.
             BudgetExceededError: the budget was used up.
         """
-        del seed
+        if isinstance(task, ConvexTask):
+            self._check_kind("convex")
+            return self._forget_convex(task, request, budget or Budget(), seed)
+        return self.forget_fleet(task, [request], budget, [seed], trajectory=trajectory)[0]
+
+    def forget_fleet(
+        self,
+        task: "NetworkTask",
+        requests: Sequence[Request],
+        budget: Budget | None = None,
+        seeds: Sequence[int] | None = None,
+        *,
+        starts: "State | None" = None,
+        trajectory: bool = False,
+    ) -> list[Result]:
+        """Unlearn one request from each of K networks in one batch.
+
+        Args:
+            task: the architecture, the records of all models, and the original where ``starts`` is not given.
+            requests: one for each model; ``members`` says what a model was trained on.
+            budget: limits on the sum over the models.
+            seeds: one for each model; 0, 1, ... where none are given. A model's result does not depend on its company.
+            starts: the K models to start from; K copies of the task's original where none are given.
+            trajectory: return the states on the way too.
+
+        Returns:
+            One result a model; counts, seconds and memory are the fleet's.
+
+        Raises:
+            As for :meth:`forget`.
+        """
+        self._check_kind("network")
+        from certify.unlearners.networks.running import run_fleet
+
+        seeds = list(range(len(requests))) if seeds is None else list(seeds)
+        return run_fleet(self, task, requests, budget or Budget(), seeds, starts, trajectory=trajectory)
+
+    def _check_kind(self, kind: Kind) -> None:
+        if kind not in self.kinds:
+            other = "linear models" if kind == "convex" else "networks"
+            raise ConfigurationError(
+                f"{self.name} is not for {other}",
+                where="--method",
+                mend="`certify list unlearners` says what is for what",
+            )
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def _forget_convex(self, task: ConvexTask, request: Request, budget: Budget, seed: int) -> Result:
         problem = task.retained_problem(request)
         start = (
             task.original_parameters() if self.needs_original or task.original is not None else np.zeros(problem.shape)
         )
-        meter = Meter(problem, budget or Budget())
+        forgotten = task.forgotten_problem(request) if self.reads_forgotten else None
+        meter = Meter(problem, budget, forgotten=forgotten, seed=seed)
         parameters = self.run(meter, start)
         model = LinearWeights.from_parameters(parameters, intercept=task.objective.fit_intercept)
-        return Result(model, self._evidence(meter, parameters - start), self.claim, parameters)
-
-    def _evidence(self, meter: Meter, change: FloatArray) -> Evidence:
-        return Evidence(
+        claim, reason = meter.claim or (self.claim, "")
+        evidence = Evidence(
             method=self.name,
             knobs=self.knobs(),
             counts=dict(meter.counts),
             seconds=meter.seconds,
             residual_norms=tuple(meter.residual_norms),
-            moved=float(np.linalg.norm(change)),
-            records_read=meter.problem.records,
+            moved=float(np.linalg.norm(parameters - start)),
+            records_read=meter.problem.records + (0 if forgotten is None else forgotten.records),
             warnings=tuple(meter.warnings),
+            solver=dict(meter.solver),
+            seed=seed if self.stochastic and "network" not in self.kinds else None,
         )
+        return Result(model, evidence, claim, parameters, reason)
 
     def knobs(self) -> dict[str, Any]:
         """The settings by name."""

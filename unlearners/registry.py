@@ -1,34 +1,45 @@
-"""Methods by name."""
+"""Methods by name: the built-in ones, and those of installed packages (entry points ``certify.unlearners``).
 
-from dataclasses import fields
-from typing import Any, get_type_hints
+A method's module is imported when the method is asked for: those for networks import torch, which the convex path never does.
+"""
 
-from pydantic import TypeAdapter, ValidationError
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from certify.core.errors import ConfigurationError
+from certify.core.knobs import check_names, parse_knob
 from certify.core.names import did_you_mean
-from certify.unlearners.identity import Identity
 from certify.unlearners.interface import Unlearner
-from certify.unlearners.newton import Newton
-from certify.unlearners.retrain import Retrain
 
-_METHODS: dict[str, type[Unlearner]] = {method.name: method for method in (Retrain, Newton, Identity)}
+_BUILT_IN = {
+    "retrain": "retrain:Retrain",
+    "newton": "newton:Newton",
+    "fine-tune": "finetune:FineTune",
+    "gradient-ascent": "gradient_ascent:GradientAscent",
+    "identity": "identity:Identity",
+}
+"""Name to ``module:Class`` in :mod:`certify.unlearners.methods`."""
 
 
 def names() -> tuple[str, ...]:
-    """All registered methods."""
-    return tuple(_METHODS)
+    """All registered methods, the built-in ones first."""
+    return (*_BUILT_IN, *sorted(set(_others()) - set(_BUILT_IN)))
 
 
 def get(name: str) -> type[Unlearner]:
     """The method called ``name``; call it with its knobs.
 
     Raises:
-        ConfigurationError: there is none of that name.
+        ConfigurationError: there is none of that name, or an installed package's cannot be loaded.
     """
-    if name not in _METHODS:
-        raise ConfigurationError(f"unknown unlearner {name!r}", where="--method", mend=did_you_mean(name, _METHODS))
-    return _METHODS[name]
+    if name in _BUILT_IN:
+        module, _, kind = _BUILT_IN[name].partition(":")
+        return getattr(import_module(f"certify.unlearners.methods.{module}"), kind)  # type: ignore[no-any-return]
+    if name not in _others():
+        raise ConfigurationError(f"unknown unlearner {name!r}", where="--method", mend=did_you_mean(name, names()))
+    return _load(_others()[name])
 
 
 def build(name: str, settings: dict[str, str]) -> Unlearner:
@@ -38,23 +49,29 @@ def build(name: str, settings: dict[str, str]) -> Unlearner:
         ConfigurationError: unknown method or knob, or a value of the wrong kind or range.
     """
     method = get(name)
-    known = [knob.name for knob in fields(method)]
-    values: dict[str, Any] = {}
-    for knob, text in settings.items():
-        if knob not in known:
-            mend = did_you_mean(knob, known) if known else "it has no knobs"
-            raise ConfigurationError(f"{name} has no knob {knob!r}", where="--set", mend=mend)
-        values[knob] = _parse(method, knob, text)
+    check_names(method, settings, name)
+    values: dict[str, Any] = {knob: parse_knob(method, knob, text) for knob, text in settings.items()}
     return method(**values)
 
 
-def _parse(method: type[Unlearner], knob: str, text: str) -> Any:
-    kind = get_type_hints(method)[knob]
+@cache
+def _others() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="certify.unlearners")}
+
+
+def _load(point: EntryPoint) -> type[Unlearner]:
     try:
-        return TypeAdapter(kind).validate_python(None if text.lower() == "none" else text)
-    except ValidationError as error:
+        found = point.load()
+    except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything
         raise ConfigurationError(
-            f"{knob}={text[:40]} makes no sense ({error.errors()[0]['msg'].lower()})",
-            where="--set",
-            mend="give a number",
+            f"cannot be loaded ({type(error).__name__})",
+            where=f"unlearner {point.name!r} ({point.value})",
+            mend="mend or remove the package that registers it",
         ) from None
+    if not (isinstance(found, type) and issubclass(found, Unlearner)):
+        raise ConfigurationError(
+            "is no subclass of certify.unlearners.Unlearner",
+            where=f"unlearner {point.name!r} ({point.value})",
+            mend="mend or remove the package that registers it",
+        )
+    return found

@@ -1,7 +1,8 @@
 """What an unlearner is asked to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -14,18 +15,33 @@ from certify.data.dataset import Dataset
 from certify.models.weights import LinearWeights
 
 
+class Records(Protocol):
+    """What names records: a dataset, or a task for networks."""
+
+    def __len__(self) -> int: ...
+    @property
+    def where(self) -> str:
+        """For messages."""
+
+    def positions(self, ids: Iterable[object]) -> IntArray:
+        """Positions by id, negative for an unknown one."""
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """A request to forget some records.
 
     Attributes:
         forgotten: positions of the records in the dataset, unique, sorted.
+        members: positions of the records the original was trained on, unique, sorted; None is all of them. After a first
+            request, those it kept.
     """
 
     forgotten: IntArray
+    members: IntArray | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset, ids: Iterable[object]) -> "Request":
+    def of(cls, dataset: Records, ids: Iterable[object]) -> "Request":
         """The request to forget the records with these ids.
 
         Raises:
@@ -41,18 +57,33 @@ class Request:
         return cls.at(dataset, positions)
 
     @classmethod
-    def at(cls, dataset: Dataset, positions: IntArray) -> "Request":
-        """The request to forget the records at these positions; errors as for :meth:`of`."""
+    def at(cls, dataset: Sized, positions: IntArray, members: IntArray | None = None) -> "Request":
+        """The request to forget the records at these positions, of all records or of the members; errors as for :meth:`of`."""
         unique = np.unique(positions)
-        if not 0 < len(unique) < len(dataset):
+        total = len(dataset) if members is None else len(members)
+        if not 0 < len(unique) < total:
             raise InputError(
-                f"{len(unique)} of {len(dataset)} records are to be forgotten",
+                f"{len(unique)} of {total} records are to be forgotten",
                 where="request",
                 mend="forget at least one and keep at least one",
             )
         if len(unique) != len(positions) or unique[0] < 0 or unique[-1] >= len(dataset):
             raise InputError("positions repeat or lie outside the data", where="request", mend="list each record once")
-        return cls(unique)
+        if members is None:
+            return cls(unique)
+        members = np.unique(members)
+        if members[0] < 0 or members[-1] >= len(dataset) or np.setdiff1d(unique, members).size:
+            raise InputError(
+                "members lie outside the data, or a record to forget is no member",
+                where="request",
+                mend="a record that was forgotten before, or never trained on, cannot be forgotten",
+            )
+        return cls(unique, members)
+
+    def then(self, dataset: Sized, positions: IntArray) -> "Request":
+        """The next request after this one: what this one forgot is no member any more and is never read again."""
+        members = np.arange(len(dataset)) if self.members is None else self.members
+        return Request.at(dataset, positions, np.setdiff1d(members, self.forgotten))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +111,17 @@ class ConvexTask:
 
     def retained_problem(self, request: Request) -> Problem:
         """The objective on the retained records."""
-        retained = self.dataset.without(request.forgotten)
+        gone = request.forgotten
+        if request.members is not None:
+            kept = np.setdiff1d(request.members, gone)
+            gone = np.setdiff1d(np.arange(len(self.dataset)), kept)
+        retained = self.dataset.without(gone)
         return bind(self.objective, retained.X, retained.y, self.outputs, retained.sample_weight)
+
+    def forgotten_problem(self, request: Request) -> Problem:
+        """The objective on the forgotten records, its regulariser included."""
+        gone = self.dataset.take(request.forgotten)
+        return bind(self.objective, gone.X, gone.y, self.outputs, gone.sample_weight)
 
     def original_parameters(self) -> FloatArray:
         """The original's parameters, (K, p).

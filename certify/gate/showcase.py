@@ -19,7 +19,7 @@ from certify.core.streams import stream
 from certify.models.weights import LinearWeights, dump_weights
 from certify.unlearners import Budget
 from certify.unlearners.evidence import Meter
-from certify.unlearners.retrain import Retrain
+from certify.unlearners.methods.retrain import Retrain
 
 FORGOTTEN = 50
 _SEED = 20261121

@@ -84,7 +84,7 @@ def test_an_interrupted_unlearning_leaves_nothing(project):
     before = project.snapshot()
     # retraining that tells when it has begun and then never ends
     code = (
-        "import sys, time, certify.unlearners.retrain as r; from certify.cli.app import main;"
+        "import sys, time, certify.unlearners.methods.retrain as r; from certify.cli.app import main;"
         "r._improve = lambda *_: (print('started', file=sys.stderr, flush=True), time.sleep(60));"
         "sys.argv[1:] = ['unlearn', '--method', 'retrain']; main()"
     )

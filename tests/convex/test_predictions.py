@@ -11,7 +11,7 @@ from certify.convex.predictions import bound_predictions
 from certify.convex.problem import Problem, bind
 from certify.unlearners import Budget
 from certify.unlearners.evidence import Meter
-from certify.unlearners.retrain import Retrain
+from certify.unlearners.methods.retrain import Retrain
 
 SMOOTHING = {"huber-hinge": 0.5, "softplus-hinge": 0.3}
 

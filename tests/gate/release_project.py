@@ -8,7 +8,7 @@ from certify.convex.objective import Objective
 from certify.convex.problem import bind
 from certify.unlearners import Budget
 from certify.unlearners.evidence import Meter
-from certify.unlearners.retrain import Retrain
+from certify.unlearners.methods.retrain import Retrain
 
 SPEC = """
 [release]

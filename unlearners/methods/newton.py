@@ -9,8 +9,8 @@ from certify.convex.objective import Objective
 from certify.convex.solve import line_search
 from certify.core.arrays import FloatArray
 from certify.core.errors import ConfigurationError
-from certify.unlearners.evidence import Meter
-from certify.unlearners.interface import Claim, Unlearner
+from certify.unlearners.evidence import Claim, Meter
+from certify.unlearners.interface import Unlearner
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,14 @@ class Newton(Unlearner):
     needs: ClassVar[str] = "the original model, the retained records"
     reference: ClassVar[str] = "Guo et al. 2020 (the step); docs/theory.md (the certificate)"
     claim: ClassVar[Claim] = Claim.APPROXIMATE
+    family: ClassVar[str] = "second-order"
 
     steps: int | None = 1
     tolerance: float | None = None
     max_steps: int = 25
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.tolerance is not None and not (self.tolerance > 0 and np.isfinite(self.tolerance)):
             raise ConfigurationError(
                 f"tolerance must be above 0, not {self.tolerance}",

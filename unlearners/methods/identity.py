@@ -1,11 +1,15 @@
 """Identity: does nothing. A control: a gate that passes it checks nothing."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from certify.core.arrays import FloatArray
-from certify.unlearners.evidence import Meter
-from certify.unlearners.interface import Claim, Unlearner
+from certify.unlearners.evidence import Claim, Meter
+from certify.unlearners.interface import Kind, Unlearner
+
+if TYPE_CHECKING:
+    from certify.models.networks.state import State
+    from certify.unlearners.networks.meter import NetworkMeter
 
 
 @dataclass(frozen=True)
@@ -17,8 +21,14 @@ class Identity(Unlearner):
     needs: ClassVar[str] = "the original model"
     reference: ClassVar[str] = "-"
     claim: ClassVar[Claim] = Claim.NONE
+    kinds: ClassVar[tuple[Kind, ...]] = ("convex", "network")
 
     def run(self, meter: Meter, start: FloatArray) -> FloatArray:
         """A copy of the start."""
         meter.iterate()
         return start.copy()
+
+    def run_networks(self, meter: "NetworkMeter", state: "State") -> "State":
+        """The models they were."""
+        del meter
+        return state

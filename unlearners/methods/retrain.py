@@ -1,7 +1,7 @@
 """Retrain: the reference every certificate speaks of."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -9,8 +9,12 @@ from certify.convex.solve import exact_line_search, line_search
 from certify.core.arrays import FloatArray
 from certify.core.errors import ConfigurationError
 from certify.core.progress import track
-from certify.unlearners.evidence import Meter
-from certify.unlearners.interface import Claim, Unlearner
+from certify.unlearners.evidence import Claim, Meter
+from certify.unlearners.interface import Kind, Unlearner
+
+if TYPE_CHECKING:
+    from certify.models.networks.state import State
+    from certify.unlearners.networks.meter import NetworkMeter
 
 _VISIBLE = 2.0**-50
 """Relative fall of the objective that is not its rounding."""
@@ -21,14 +25,19 @@ _NOISE = 2.0**-40
 
 @dataclass(frozen=True)
 class Retrain(Unlearner):
-    """Damped Newton from zero on the retained records, polished until the residual stops falling.
+    """Train again on the retained records alone: the oracle.
+
+    Linear models: damped Newton from zero, polished until the residual stops falling.
 
     Where the objective has kinks (hinge loss, an L1 term) the solver is the one of :mod:`certify.convex.nonsmooth`.
+
+    Networks: the task's recipe from a fresh initialisation, verified tensor by tensor. Another seed gives another model: the
+    reference is a distribution, and a method is to be compared with several retrained models.
 
     The original model is not looked at, so nothing of the forgotten records can come through it.
 
     Args:
-        max_iterations: Newton iterations after which it gives up with a warning.
+        max_iterations: for linear models, Newton iterations after which it gives up with a warning.
     """
 
     name: ClassVar[str] = "retrain"
@@ -36,11 +45,15 @@ class Retrain(Unlearner):
     needs: ClassVar[str] = "the retained records"
     reference: ClassVar[str] = "Nocedal, Wright 2006, chapter 3"
     claim: ClassVar[Claim] = Claim.EXACT
+    kinds: ClassVar[tuple[Kind, ...]] = ("convex", "network")
+    family: ClassVar[str] = "exact"
+    stochastic: ClassVar[bool] = True
     needs_original: ClassVar[bool] = False
 
     max_iterations: int = 200
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_iterations < 1:
             raise ConfigurationError(
                 f"max_iterations must be at least 1, not {self.max_iterations}",
@@ -62,6 +75,16 @@ class Retrain(Unlearner):
             meter.iterate()
         meter.warnings.append(f"the residual was still falling after {self.max_iterations} iterations")
         return w
+
+    def run_networks(self, meter: "NetworkMeter", state: "State") -> "State":
+        """The task's recipe from fresh weights; the state given is not looked at."""
+        from certify.unlearners.networks.fresh import fresh
+
+        del state
+        recipe = meter.task.need_recipe()
+        return meter.train(
+            fresh(meter.task, meter.seeds, meter.device), meter.records("retain"), recipe, name="retrain"
+        )
 
 
 def _improve(meter: Meter, w: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray] | None:

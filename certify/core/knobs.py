@@ -1,0 +1,70 @@
+"""Settings as frozen dataclasses: each field is a knob whose annotation holds its type and range."""
+
+from collections.abc import Hashable
+from dataclasses import fields
+from functools import cache
+from typing import Any, get_type_hints
+
+from certify.core.errors import ConfigurationError
+from certify.core.names import did_you_mean
+
+
+def check_knobs(value: Any, where: str) -> None:
+    """Check every field of a dataclass instance against its annotation, ranges in ``Annotated[..., Field(...)]`` included.
+
+    Numbers are not read from text and true is no number; an int is taken for a float.
+
+    Raises:
+        ConfigurationError: names the knob, its value and what is allowed.
+    """
+    from pydantic import ValidationError
+
+    for knob in fields(value):
+        given = getattr(value, knob.name)
+        try:
+            _adapter(type(value), knob.name).validate_python(given, strict=True)
+        except ValidationError as error:
+            shown = repr(given) if isinstance(given, int | float | str | None) else type(given).__name__
+            raise ConfigurationError(
+                f"{shown[:40]} makes no sense ({error.errors()[0]['msg'].lower()})",
+                where=f"{where}.{knob.name}",
+                mend=f"the default is {knob.default}",
+            ) from None
+
+
+def check_names(kind: type[Any], given: Any, where: str) -> None:
+    """Refuse names that are no field of the dataclass.
+
+    Raises:
+        ConfigurationError: names the first unknown one and the nearest knob.
+    """
+    known = [knob.name for knob in fields(kind)]
+    for name in given:
+        if name not in known:
+            mend = did_you_mean(name, known) if known else "it has no knobs"
+            raise ConfigurationError(f"{where} has no knob {name!r}", where="--set", mend=mend)
+
+
+def parse_knob(kind: type[Any], name: str, text: str) -> Any:
+    """A knob's value from text, as on the command line; "none" is None.
+
+    Raises:
+        ConfigurationError: the text is of the wrong kind or out of range.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(kind, name).validate_python(None if text.lower() == "none" else text)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"{name}={text[:40]} makes no sense ({error.errors()[0]['msg'].lower()})",
+            where="--set",
+            mend="see `certify list unlearners`",
+        ) from None
+
+
+@cache
+def _adapter(kind: Hashable, name: str) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(get_type_hints(kind, include_extras=True)[name])

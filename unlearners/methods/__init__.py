@@ -1,0 +1,1 @@
+"""One file per method; :mod:`certify.unlearners.registry` knows them by name."""

@@ -1,0 +1,85 @@
+"""Fresh initialisation, verified tensor by tensor: an oracle that keeps trained weights is no oracle."""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from certify.core.errors import InputError
+from certify.models.networks.state import State
+from certify.unlearners.networks.task import NetworkTask
+
+
+def fresh(task: NetworkTask, seeds: Sequence[int], device: torch.device) -> State:
+    """One freshly initialised model a seed.
+
+    Made by ``task.architecture``, or by every part's own ``reset_parameters`` on a copy of the original. Torch's global
+    generator is seeded while a model is made and restored afterwards. Parameters that need no gradient (a frozen backbone) are
+    those of the original.
+
+    Raises:
+        InputError: a part cannot be initialised, a trained tensor survived, or two seeds gave the same model.
+    """
+    original = State.of(task.model)
+    build = task.architecture or (lambda: reinitialised(task.model))
+    made = [_seeded(build, seed) for seed in seeds]
+    state = State.of(*made)
+    if {n: v.shape[1:] for n, v in state.parameters.items()} != {
+        n: v.shape[1:] for n, v in original.parameters.items()
+    }:
+        raise InputError(
+            "makes a model with other tensors than the original's", where="architecture", mend="give the original's own"
+        )
+    frozen = {name: value.requires_grad for name, value in task.model.named_parameters()}
+    kept = {n: v.expand(len(made), *v.shape[1:]).clone() for n, v in original.parameters.items() if not frozen[n]}
+    _check_fresh(state, original, kept)
+    if len(set(seeds)) > 1 and len({state.digest(model) for model in range(len(made))}) == 1:
+        raise InputError(
+            "gives the same weights for different seeds",
+            where="architecture",
+            mend="let it draw them from torch's global generator, which is seeded for it",
+        )
+    return state.with_parameters(kept).to(device)
+
+
+def reinitialised(model: nn.Module, parts: Sequence[str] | None = None) -> nn.Module:
+    """A copy in which the named parts (all of them by default) and everything inside them is initialised anew.
+
+    Raises:
+        InputError: a part that owns parameters has no ``reset_parameters``.
+    """
+    made = copy.deepcopy(model)
+    for name, part in made.named_modules():
+        if parts is not None and not any(name == top or name.startswith(f"{top}.") for top in parts):
+            continue
+        if not any(True for _ in part.parameters(recurse=False)):
+            continue
+        reset = getattr(part, "reset_parameters", None)
+        if reset is None:
+            raise InputError(
+                f"{name or 'the model'} ({type(part).__name__}) owns parameters and has no reset_parameters",
+                where="model",
+                mend="give the task an architecture: a function that makes a freshly initialised model",
+            )
+        reset()
+    return made
+
+
+def _seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build()
+
+
+def _check_fresh(state: State, original: State, kept: dict[str, torch.Tensor]) -> None:
+    """A tensor that varies and equals the original's was not initialised; a constant one (a bias of zeros) may be equal."""
+    for name, value in state.parameters.items():
+        old = original.parameters[name]
+        survives = any(torch.equal(value[model], old[0]) for model in range(len(value)))
+        if name not in kept and survives and old.numel() > 1 and bool((old != old.flatten()[0]).any()):
+            raise InputError(
+                f"{name} still holds the original's weights after a fresh initialisation",
+                where="architecture",
+                mend="make a new model in it, without loading a checkpoint",
+            )

@@ -1,0 +1,169 @@
+"""Running a method on networks: nothing of the caller's is changed, and what happened is measured here."""
+
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from certify.core.arrays import IntArray
+from certify.core.errors import ConfigurationError, InputError
+from certify.core.memory import PeakMemory
+from certify.models.networks.state import State, norm, tensor_digest
+from certify.unlearners.evidence import Budget, Evidence, TensorChange
+from certify.unlearners.interface import Result, Unlearner
+from certify.unlearners.networks.meter import NetworkMeter
+from certify.unlearners.networks.task import NetworkTask
+from certify.unlearners.task import Request
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def run_fleet(
+    method: Unlearner,
+    task: NetworkTask,
+    requests: Sequence[Request],
+    budget: Budget,
+    seeds: Sequence[int],
+    starts: State | None,
+    *,
+    trajectory: bool,
+) -> list[Result]:
+    """See :meth:`Unlearner.forget_fleet`."""
+    if not requests or len(seeds) != len(requests) or (starts is not None and starts.models != len(requests)):
+        raise ConfigurationError(
+            f"{len(requests)} requests, {len(seeds)} seeds and {starts.models if starts else 'no'} starts do not fit",
+            where="forget_fleet",
+            mend="give one of each for each model, and at least one",
+        )
+    with _undisturbed(task.place(), seeds[0]), _named_when_short(method, len(requests)):
+        meter = NetworkMeter.open(task, requests, budget, seeds, method.name)
+        meter.trajectory = [] if trajectory else None
+        begin = meter.original() if starts is None else starts.to(meter.device).copy()
+        meter.check(begin)
+        _warn_of_copies(meter)
+        with PeakMemory(cuda=meter.device.type == "cuda") as memory:
+            end = method.run_networks(meter, begin.copy())
+        meter.check(end)
+        return [
+            _result(method, meter, begin.pick([model]), end.pick([model]), model, memory.above_start)
+            for model in range(len(requests))
+        ]
+
+
+def _result(method: Unlearner, meter: NetworkMeter, begin: State, end: State, model: int, peak: int | None) -> Result:
+    tensors = changes(begin, end)
+    warnings = list(meter.warnings)
+    if not any(change.changed for change in tensors):
+        warnings.append("no tensor changed: the result is the model it started from")
+    claim, reason = meter.claim or (method.claim, "")
+    reads = meter.reading(model)
+    evidence = Evidence(
+        method=method.name,
+        knobs=method.knobs(),
+        counts=dict(meter.counts),
+        seconds=meter.seconds,
+        residual_norms=(),
+        moved=float(norm({n: end.parameters[n] - begin.parameters[n] for n in end.parameters})[0]),
+        records_read=sum(part.records for part in reads.values()),
+        warnings=tuple(warnings),
+        reads=reads,
+        tensors=tensors,
+        traces={purpose: tuple(values) for purpose, values in meter.traces.items()},
+        solver=dict(meter.solver),
+        seed=meter.seeds[model],
+        peak_memory=peak,
+        environment=_environment(meter.device),
+    )
+    marked = tuple(state.pick([model]) for state in meter.trajectory or ())
+    return Result(_module(meter.task.model, end), evidence, claim, end, reason, marked)
+
+
+def changes(begin: State, end: State) -> tuple[TensorChange, ...]:
+    """What became of each tensor of the first model."""
+    found = []
+    for buffer, before, after in ((False, begin.parameters, end.parameters), (True, begin.buffers, end.buffers)):
+        for name, old in before.items():
+            found.append(_change(name, old[0], after[name][0], buffer=buffer))
+    return tuple(found)
+
+
+def _change(name: str, old: Tensor, new: Tensor, *, buffer: bool) -> TensorChange:
+    difference = new.double() - old.double()
+    l2, start = float(difference.norm()), float(old.double().norm())
+    return TensorChange(
+        name=name,
+        buffer=buffer,
+        elements=old.numel(),
+        changed=int((new != old).sum()),
+        l2=l2,
+        relative=l2 / start if start else (float("inf") if l2 else 0.0),
+        largest=float(difference.abs().max()) if old.numel() else 0.0,
+        before=tensor_digest(old),
+        after=tensor_digest(new),
+    )
+
+
+def _module(original: "nn.Module", end: State) -> "nn.Module":
+    """A module of the original's class, device and mode with the new numbers."""
+    import copy
+
+    return end.write_into(copy.deepcopy(original))
+
+
+def _warn_of_copies(meter: NetworkMeter) -> None:
+    """Retraining cannot remove what a copy of a forgotten record among the retained ones teaches."""
+    keys = _row_keys(meter.X)
+    worst = max(int(np.isin(keys[split.retain], keys[split.forget]).sum()) for split in meter.splits)
+    if worst:
+        meter.warn(f"{worst} retained records are exact copies of forgotten ones: their influence stays, by any method")
+
+
+def _row_keys(X: Tensor) -> IntArray:
+    """A number for each row, equal for equal rows: two random sums of its bits, exact in 64-bit arithmetic modulo 2^64."""
+    flat = X.detach().cpu().contiguous().flatten(1)
+    words = flat.view(torch.uint8).numpy() if flat.dtype != torch.bool else flat.numpy().astype(np.uint8)
+    generator = np.random.default_rng(0)
+    factors = generator.integers(1, 2**62, size=words.shape[1], dtype=np.int64) | 1
+    total = np.zeros(len(words), dtype=np.int64)
+    with np.errstate(over="ignore"):
+        for start in range(0, len(words), 1024):
+            part = words[start : start + 1024].astype(np.int64)
+            total[start : start + 1024] = (part * factors).sum(axis=1)
+    return total
+
+
+def _environment(device: torch.device) -> dict[str, str]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "torch": torch.__version__,
+        "device": f"{device.type} {name}".strip(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+@contextmanager
+def _undisturbed(device: torch.device, seed: int) -> Iterator[None]:
+    """Gradients on, global generators seeded; everything as found afterwards, also after an error."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.inference_mode(mode=False), torch.enable_grad():
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _named_when_short(method: Unlearner, models: int) -> Iterator[None]:
+    """Out of memory in one line that says which knob halves the need."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "not enough memory" not in str(error):
+            raise
+        batch = getattr(method, "batch_size", None)
+        how = f"--set batch_size={max(1, batch // 2)} halves what a step needs" if batch else "use a smaller model"
+        how = f"{how}; or run {models // 2} models at a time" if models > 1 else how
+        raise InputError(f"out of memory with {models} models in a batch", where=method.name, mend=how) from None
