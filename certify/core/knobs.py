@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 from dataclasses import fields
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from certify.core.errors import ConfigurationError
 from certify.core.names import did_you_mean
@@ -63,8 +63,14 @@ def parse_knob(kind: type[Any], name: str, text: str) -> Any:
         ) from None
 
 
+def _adapter(kind: type[Any], name: str) -> Any:
+    adapters = _adapters_of(cast("Hashable", kind))
+    return adapters[name]
+
+
 @cache
-def _adapter(kind: Hashable, name: str) -> Any:
+def _adapters_of(kind: Hashable) -> dict[str, Any]:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(get_type_hints(kind, include_extras=True)[name])
+    hints = get_type_hints(kind, include_extras=True)
+    return {knob.name: TypeAdapter(hints[knob.name]) for knob in fields(cast("Any", kind))}
