@@ -35,7 +35,7 @@ def test_retraining_keeps_nothing_of_the_original_and_depends_on_the_seed():
     task = perceptron_task()
     first, second = (unlearners.get("retrain")().forget(task, Request.at(task, np.arange(9)), seed=s) for s in (0, 1))
     for change in first.evidence.tensors:
-        assert change.changed == change.elements
+        assert change.changed >= 0.99 * change.elements  # two uniform draws of 24 bits may coincide
     assert apart(first.state, second.state) > 0.1
     assert first.evidence.reads["forget"].records == 0
 
