@@ -33,7 +33,7 @@ def test_a_model_in_a_fleet_ends_where_it_ends_alone(name, kind):
 
 def test_retraining_keeps_nothing_of_the_original_and_depends_on_the_seed():
     task = perceptron_task()
-    first, second = (unlearners.get("retrain")().forget(task, Request.at(task, np.arange(9)), seed=s) for s in (0, 1))
+    first, second = (unlearners.get("retrain")().forget(task, Request.at(task, np.arange(9)), seed=s) for s in (11, 12))
     for change in first.evidence.tensors:
         assert change.changed >= 0.99 * change.elements  # two uniform draws of 24 bits may coincide
     assert apart(first.state, second.state) > 0.1
