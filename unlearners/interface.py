@@ -1,8 +1,9 @@
 """An unlearner is a frozen dataclass of knobs; its core is a pure function of parameters, records and seeds."""
 
 from abc import ABCMeta
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from certify.unlearners.task import ConvexTask, Request
 
 if TYPE_CHECKING:
     from certify.models.networks.state import State
+    from certify.unlearners.networks.checkpoint import Checkpoint
     from certify.unlearners.networks.meter import NetworkMeter
     from certify.unlearners.networks.task import NetworkTask
 
@@ -72,6 +74,7 @@ class Unlearner(metaclass=_Strict):
         reads_forgotten: looks at the forgotten records.
         stochastic: another seed gives another result.
         ascends: its first step raises the loss of the forgotten records.
+        quick: knobs with which a run on a tiny task takes no time, for tests.
     """
 
     name: ClassVar[str] = ""
@@ -85,6 +88,7 @@ class Unlearner(metaclass=_Strict):
     reads_forgotten: ClassVar[bool] = False
     stochastic: ClassVar[bool] = False
     ascends: ClassVar[bool] = False
+    quick: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def __post_init__(self) -> None:
         check_knobs(self, self.name)
@@ -105,6 +109,7 @@ class Unlearner(metaclass=_Strict):
         seed: int = 0,
         *,
         trajectory: bool = False,
+        checkpoint: "Checkpoint | None" = None,
     ) -> Result:
         """Unlearn the request's records.
 
@@ -114,6 +119,7 @@ class Unlearner(metaclass=_Strict):
             budget: limits that stop the method.
             seed: root of the method's random streams; deterministic methods do not use it.
             trajectory: for networks, return the states on the way too.
+            checkpoint: for networks, where to keep the run so that one that was killed goes on.
 
         Raises:
             ConfigurationError: the method is not for this kind of model.
@@ -123,7 +129,7 @@ class Unlearner(metaclass=_Strict):
         if isinstance(task, ConvexTask):
             self._check_kind("convex")
             return self._forget_convex(task, request, budget or Budget(), seed)
-        return self.forget_fleet(task, [request], budget, [seed], trajectory=trajectory)[0]
+        return self.forget_fleet(task, [request], budget, [seed], trajectory=trajectory, checkpoint=checkpoint)[0]
 
     def forget_fleet(
         self,
@@ -134,6 +140,7 @@ class Unlearner(metaclass=_Strict):
         *,
         starts: "State | None" = None,
         trajectory: bool = False,
+        checkpoint: "Checkpoint | None" = None,
     ) -> list[Result]:
         """Unlearn one request from each of K networks in one batch.
 
@@ -144,6 +151,7 @@ class Unlearner(metaclass=_Strict):
             seeds: one for each model; 0, 1, ... where none are given. A model's result does not depend on its company.
             starts: the K models to start from; K copies of the task's original where none are given.
             trajectory: return the states on the way too.
+            checkpoint: where to keep the run so that one that was killed goes on.
 
         Returns:
             One result a model; counts, seconds and memory are the fleet's.
@@ -155,7 +163,9 @@ class Unlearner(metaclass=_Strict):
         from certify.unlearners.networks.running import run_fleet
 
         seeds = list(range(len(requests))) if seeds is None else list(seeds)
-        return run_fleet(self, task, requests, budget or Budget(), seeds, starts, trajectory=trajectory)
+        return run_fleet(
+            self, task, requests, budget or Budget(), seeds, starts, trajectory=trajectory, checkpoint=checkpoint
+        )
 
     def _check_kind(self, kind: Kind) -> None:
         if kind not in self.kinds:

@@ -1,9 +1,11 @@
 """``certify list``: what is built in, what it needs and what it guarantees."""
 
 from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
+_INDENT = " " * 25
 _TOPICS = ("unlearners", "losses", "formats")
 
 
@@ -23,13 +25,32 @@ def _unlearners() -> str:
     lines = ["Unlearners (`certify unlearn --method NAME`)"]
     for name in unlearners.names():
         method = unlearners.get(name)
-        knobs = ", ".join(f"{knob.name}={knob.default}" for knob in fields(method)) or "none"
+        kinds = " and ".join({"convex": "linear models", "network": "torch models"}[kind] for kind in method.kinds)
+        knobs = ", ".join(f"{knob.name}={knob.default}{_range(method, knob.name)}" for knob in fields(method)) or "none"
         lines += [
-            f"  {name:<10} {method.summary}",
-            f"             needs {method.needs}; claims: {method.claim}; knobs: {knobs}",
-            f"             {method.reference}",
+            f"  {name:<22} {method.summary}",
+            f"{_INDENT}for {kinds}; needs {method.needs}; claims: {method.claim}",
+            f"{_INDENT}knobs: {knobs}",
+            f"{_INDENT}{method.reference}",
         ]
     return "\n".join(lines)
+
+
+def _range(method: type[Any], name: str) -> str:
+    """What a knob's annotation allows, in brackets."""
+    hint = get_type_hints(method, include_extras=True)[name]
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    parts: list[str] = []
+    for part in (hint, *get_args(hint)):
+        if get_origin(part) is Literal:
+            parts += [" | ".join(str(value) for value in get_args(part))]
+        for item in getattr(part, "__metadata__", ()):
+            parts += [
+                f"{signs[type(rule).__name__.lower()]} {getattr(rule, type(rule).__name__.lower())}"
+                for rule in getattr(item, "metadata", ())
+                if type(rule).__name__.lower() in signs
+            ]
+    return f" ({', '.join(dict.fromkeys(parts))})" if parts else ""
 
 
 def _losses() -> str:

@@ -17,21 +17,42 @@ from certify.core.progress import progress_shown
     metavar="KNOB=VALUE",
     help="A setting of the method; repeatable.",
 )
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Root of the random streams.")
+@click.option(
+    "--device", metavar="NAME", help="For torch models, instead of [compute] device: cpu, cuda, cuda:1, auto."
+)
+@click.option("--restart", is_flag=True, help="Throw away what a run that was killed has left, instead of going on.")
 @click.option("--force", is_flag=True, help="Overwrite weights that are already there.")
 @click.option("--no-progress", is_flag=True, help="No progress bars.")
-def command(spec: str | None, method: str, settings: tuple[str, ...], force: bool, no_progress: bool) -> int:  # noqa: FBT001 - click's signature
+def command(
+    spec: str | None,
+    method: str,
+    settings: tuple[str, ...],
+    seed: int,
+    device: str | None,
+    restart: bool,  # noqa: FBT001 - click's signature
+    force: bool,  # noqa: FBT001
+    no_progress: bool,  # noqa: FBT001
+) -> int:
     """Unlearn the forget set of SPEC with a method, and write the weights named by release.model and their evidence.
 
-    Starts from release.original. Nothing is claimed about the result: `certify check` measures it.
+    Starts from release.original. Nothing is claimed about the result: `certify check` measures it. A run on a torch model
+    that was killed goes on where it was when the same command is given again.
     """
     knobs = _parse(settings)
     from certify.gate.unlearn import unlearn
 
     with progress_shown(enabled=not no_progress):
-        result, path = unlearn(spec, method, knobs, force=force)
+        result, path = unlearn(spec, method, knobs, force=force, seed=seed, device=device, restart=restart)
     evidence = result.evidence
-    counts = ", ".join(f"{count} {kind}" for kind, count in evidence.counts.items())
+    counts = ", ".join(f"{count} {kind}" for kind, count in evidence.counts.items() if count) or "no evaluations"
     click.echo(f"{method}: {counts}; weights moved by {evidence.moved:.3g}; wrote {path}", err=True)
+    if evidence.reads:
+        reads = ", ".join(f"{part.records} {which}" for which, part in evidence.reads.items())
+        tensors = sum(change.changed > 0 for change in evidence.tensors)
+        click.echo(f"records read: {reads}; {tensors} of {len(evidence.tensors)} tensors changed", err=True)
+    if result.reason:
+        click.echo(f"claims {result.claim}: {result.reason}", err=True)
     for warning in evidence.warnings:
         click.echo(f"certify: warning: {warning}", err=True)
     click.echo("now measure it: `certify check`", err=True)

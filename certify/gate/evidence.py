@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,6 +13,9 @@ from certify.gate.inputs import Inputs
 from certify.reports.schema import Evidence as EvidencePart
 from certify.reports.schema import FileDigest
 from certify.unlearners import Evidence
+from certify.unlearners.evidence import Reading, TensorChange
+
+Knob = bool | int | float | str | None
 
 
 class EvidenceFile(BaseModel):
@@ -19,10 +23,10 @@ class EvidenceFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
-    evidence_version: str
+    evidence_version: Literal["1.0", "1.1"]
     model_sha256: str
     method: str
-    knobs: dict[str, float | int | str | None]
+    knobs: dict[str, Knob | tuple[Knob, ...]]
     claim: str
     counts: dict[str, int]
     seconds: float
@@ -30,6 +34,14 @@ class EvidenceFile(BaseModel):
     moved: float
     records_read: int
     warnings: tuple[str, ...]
+    reason: str = ""
+    reads: dict[str, Reading] = {}
+    tensors: tuple[TensorChange, ...] = ()
+    traces: dict[str, tuple[float, ...]] = {}
+    solver: dict[str, float] = {}
+    seed: int | None = None
+    peak_memory: int | None = None
+    environment: dict[str, str] = {}
 
 
 def evidence_path(model: Path) -> Path:
@@ -37,9 +49,15 @@ def evidence_path(model: Path) -> Path:
     return model.with_name(model.name + ".evidence.json")
 
 
-def dump_evidence(evidence: Evidence, claim: str, model_sha256: str) -> bytes:
+def dump_evidence(evidence: Evidence, claim: str, model_sha256: str, reason: str = "") -> bytes:
     """The evidence file's bytes."""
-    content = EvidenceFile(evidence_version="1.0", model_sha256=model_sha256, claim=claim, **asdict(evidence))
+    content = EvidenceFile(
+        evidence_version="1.1",
+        model_sha256=model_sha256,
+        claim=claim,
+        reason=reason,
+        **asdict(evidence),
+    )
     return (content.model_dump_json(indent=2) + "\n").encode()
 
 

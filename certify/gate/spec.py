@@ -25,6 +25,8 @@ class ReleaseSpec(_Section):
     retrained: list[Text] | None = None
     unlearner: Text | None = None
     train: Text | None = None
+    head: Text | None = None
+    trainable: Annotated[list[Text], Field(min_length=1)] = ["*"]
 
 
 class ObjectiveSpec(_Section):
@@ -37,6 +39,27 @@ class ObjectiveSpec(_Section):
     penalize_intercept: bool = True
     smoothing: Annotated[float, Field(allow_inf_nan=False)] | None = None
     one_vs_rest: bool = False
+
+
+class TrainingSpec(_Section):
+    """[training]: how a torch model was trained; what trains again does the same."""
+
+    loss: Literal["cross-entropy", "binary-cross-entropy", "squared"] = "cross-entropy"
+    optimiser: Literal["sgd", "adam", "adamw"] | None = None
+    lr: Positive | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    schedule: Literal["constant", "cosine", "steps"] | None = None
+    warmup: Annotated[float, Field(ge=0, lt=1)] | None = None
+    initial: Text | None = None
+
+
+class ComputeSpec(_Section):
+    """[compute]: where torch models run."""
+
+    device: Text = "auto"
 
 
 class ColumnsSpec(_Section):
@@ -111,3 +134,5 @@ class Spec(_Section):
     audit: AuditSpec | None = None
     ledger: LedgerSpec = LedgerSpec()
     session: SessionSpec = SessionSpec()
+    training: TrainingSpec = TrainingSpec()
+    compute: ComputeSpec = ComputeSpec()

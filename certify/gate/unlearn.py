@@ -1,35 +1,52 @@
 """Running an unlearner on a spec: weights and evidence are written together or not at all."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from certify.core.errors import InputError
-from certify.core.files import check_writable, write_files
+from certify.core.files import check_writable, remove_quietly, write_files
 from certify.gate.evidence import dump_evidence, evidence_path
 from certify.gate.inputs import objective_of, read_data, read_model
 from certify.gate.load import LoadedSpec, load_spec
 from certify.models.weights import dump_weights
-from certify.unlearners import ConvexTask, Request, Result
+from certify.unlearners import ConvexTask, Request, Result, Unlearner
 from certify.unlearners.registry import build
 
 
-def unlearn(spec: str | Path | None, method: str, knobs: dict[str, str], *, force: bool = False) -> tuple[Result, Path]:
+def unlearn(
+    spec: str | Path | None,
+    method: str,
+    knobs: dict[str, str],
+    *,
+    force: bool = False,
+    seed: int = 0,
+    device: str | None = None,
+    restart: bool = False,
+) -> tuple[Result, Path]:
     """Unlearn the spec's forget set from its original model and write ``release.model``.
+
+    A run on a network is kept beside the weights while it lasts (``<model>.checkpoint``): one that was killed goes on where it
+    was, and ends with the bits it would have ended with.
 
     Args:
         spec: path of the spec, or None for the default one.
         method: name of an unlearner.
         knobs: its settings, as text.
         force: overwrite weights that are already there.
+        seed: root of the method's random streams.
+        device: for networks, instead of the spec's.
+        restart: throw away what a killed run left.
 
     Raises:
         ConfigurationError, InputError: nothing was written.
         BudgetExceededError: the method stopped at its budget; nothing was written.
     """
     unlearner, loaded = build(method, knobs), load_spec(spec)
-    objective = objective_of(loaded)
     target = loaded.resolve(loaded.spec.release.model)
-    name = loaded.spec.release.original
+    run = _network if loaded.spec.release.kind == "torch" else _convex
+    if run is _convex:
+        objective_of(loaded)
     check_writable(target)
     _refuse_inputs(loaded, target)
     if target.exists() and not force:
@@ -38,14 +55,52 @@ def unlearn(spec: str | Path | None, method: str, knobs: dict[str, str], *, forc
             where=str(target),
             mend="use --force to overwrite it, or name another release.model",
         )
+    result, dump, done = run(unlearner, loaded, target, seed, device, restart=restart)
+    content = dump(target)
+    digest = hashlib.sha256(content).hexdigest()
+    write_files(
+        {target: content, evidence_path(target): dump_evidence(result.evidence, result.claim, digest, result.reason)}
+    )
+    done()
+    return result, target
+
+
+_Run = tuple[Result, Callable[[Path], bytes], Callable[[], None]]
+"""The result, what makes the bytes of its weights, and what to do once they are written."""
+
+
+def _convex(
+    unlearner: Unlearner, loaded: LoadedSpec, target: Path, seed: int, device: str | None, *, restart: bool
+) -> _Run:
+    del target, device, restart
+    objective = objective_of(loaded)
+    name = loaded.spec.release.original
     dataset, _, forgotten, _ = read_data(loaded)
     original = None if name is None else read_model(loaded, name, objective, dataset.X.shape[1]).weights
     task = ConvexTask(objective, dataset, original)
-    result = unlearner.forget(task, Request.at(dataset, forgotten))
-    content = dump_weights(target, result.model)
-    digest = hashlib.sha256(content).hexdigest()
-    write_files({target: content, evidence_path(target): dump_evidence(result.evidence, result.claim, digest)})
-    return result, target
+    result = unlearner.forget(task, Request.at(dataset, forgotten), seed=seed)
+    return result, lambda path: dump_weights(path, result.model), lambda: None
+
+
+def _network(
+    unlearner: Unlearner, loaded: LoadedSpec, target: Path, seed: int, device: str | None, *, restart: bool
+) -> _Run:
+    from certify.gate.networks import read_network_task
+    from certify.models.networks.files import check_suffix, dump_network
+    from certify.unlearners.networks.checkpoint import Checkpoint
+
+    check_suffix(target)
+    task, request = read_network_task(loaded, device)
+    checkpoint = Checkpoint(checkpoint_path(target))
+    if restart:
+        remove_quietly(checkpoint.path)
+    result = unlearner.forget(task, request, seed=seed, checkpoint=checkpoint)
+    return result, lambda path: dump_network(path, result.model), checkpoint.remove
+
+
+def checkpoint_path(model: Path) -> Path:
+    """Where a run that makes a model is kept while it lasts: beside it."""
+    return model.with_name(model.name + ".checkpoint")
 
 
 def _refuse_inputs(loaded: LoadedSpec, target: Path) -> None:
@@ -53,6 +108,7 @@ def _refuse_inputs(loaded: LoadedSpec, target: Path) -> None:
     release, data = loaded.spec.release, loaded.spec.data
     inputs = {
         "the original": release.original,
+        "the initial weights": loaded.spec.training.initial,
         "the training data": data.path,
         "the forget set": data.forget,
         "the test data": data.test,

@@ -142,7 +142,7 @@ def test_evidence_that_cannot_be_written_takes_the_weights_with_it(project, refu
 
 @pytest.mark.parametrize(
     ("key", "value", "options"),
-    [("release.kind", "torch", ()), ("objective.l2", 0, ("--set", "tolerance=1e-6"))],
+    [("objective.l2", 0, ("--set", "tolerance=1e-6"))],
 )
 def test_what_cannot_be_certified_is_refused_with_exit_4(project, refuses, key, value, options):
     _fresh(project).put(key, value)

@@ -49,6 +49,7 @@ class FineTune(Unlearner):
         optimiser = self._optimiser()
         memory = optimiser.start(meter.network.moving(state))
         for batch in meter.batches("retain", epochs=self.epochs, batch_size=self.batch_size):
+            state, memory = meter.at(batch, state, memory)
             gradient = meter.gradient(state, batch, train=True)
             state, memory = meter.step(optimiser, state, gradient, memory, batch, purpose="retain")
         return state

@@ -59,6 +59,7 @@ class GradientAscent(Unlearner):
         memory = optimiser.start(meter.network.moving(state))
         loss = negated(meter.loss, self.bound, bounded=self.bounded)
         for batch in meter.batches("forget", epochs=self.epochs, batch_size=self.batch_size):
+            state, memory = meter.at(batch, state, memory)
             gradient = meter.gradient(state, batch, loss)
             state, memory = meter.step(optimiser, state, gradient, memory, batch, clip=self.clip, purpose="forget")
         return state

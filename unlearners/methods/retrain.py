@@ -1,7 +1,9 @@
 """Retrain: the reference every certificate speaks of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -81,10 +83,31 @@ class Retrain(Unlearner):
         from certify.unlearners.networks.fresh import fresh
 
         del state
+        if meter.task.train is not None:
+            return by_function(meter, meter.task.train)
         recipe = meter.task.need_recipe()
         return meter.train(
             fresh(meter.task, meter.seeds, meter.device), meter.records("retain"), recipe, name="retrain"
         )
+
+
+def by_function(meter: "NetworkMeter", train: Callable[[Any, Any, int], Any]) -> "State":
+    """Models trained by the task's own function, each on its retained records, seeded and checked to be fresh."""
+    from certify.models.networks.batches import collate
+    from certify.models.networks.state import State
+    from certify.unlearners.networks.fresh import check_fresh, seeded
+
+    modules = []
+    for model, rows in enumerate(meter.records("retain")):
+        meter.reads(
+            collate([rows if other == model else rows[:0] for other in range(meter.models)], device=meter.device)
+        )
+        X, y = meter.task.X[rows], meter.task.y[rows]
+        modules.append(seeded(partial(train, X, y, meter.seeds[model]), meter.seeds[model]))
+    meter.warn("trained by the task's own function, whose gradients are not counted")
+    state = State.of(*modules)
+    check_fresh(state, State.of(meter.task.model), "train")
+    return state.to(meter.device)
 
 
 def _improve(meter: Meter, w: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray] | None:

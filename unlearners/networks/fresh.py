@@ -23,17 +23,11 @@ def fresh(task: NetworkTask, seeds: Sequence[int], device: torch.device) -> Stat
     """
     original = State.of(task.model)
     build = task.architecture or (lambda: reinitialised(task.model))
-    made = [_seeded(build, seed) for seed in seeds]
+    made = [seeded(build, seed) for seed in seeds]
     state = State.of(*made)
-    if {n: v.shape[1:] for n, v in state.parameters.items()} != {
-        n: v.shape[1:] for n, v in original.parameters.items()
-    }:
-        raise InputError(
-            "makes a model with other tensors than the original's", where="architecture", mend="give the original's own"
-        )
     frozen = {name: value.requires_grad for name, value in task.model.named_parameters()}
     kept = {n: v.expand(len(made), *v.shape[1:]).clone() for n, v in original.parameters.items() if not frozen[n]}
-    _check_fresh(state, original, kept)
+    check_fresh(state, original, "architecture", frozenset(kept))
     if len(set(seeds)) > 1 and len({state.digest(model) for model in range(len(made))}) == 1:
         raise InputError(
             "gives the same weights for different seeds",
@@ -66,20 +60,39 @@ def reinitialised(model: nn.Module, parts: Sequence[str] | None = None) -> nn.Mo
     return made
 
 
-def _seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """What a function makes when torch's global generator is seeded for it; the generator is restored."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return build()
 
 
-def _check_fresh(state: State, original: State, kept: dict[str, torch.Tensor]) -> None:
-    """A tensor that varies and equals the original's was not initialised; a constant one (a bias of zeros) may be equal."""
+def check_fresh(state: State, original: State, where: str, kept: frozenset[str] = frozenset()) -> None:
+    """Refuse models that hold trained weights of the original.
+
+    A tensor that varies and equals the original's was not initialised; a constant one (a bias of zeros) may be equal.
+
+    Args:
+        state: the new models.
+        original: the original.
+        where: what made them, for the message.
+        kept: names that are the original's by right.
+
+    Raises:
+        InputError: names the first tensor that survived, or other tensors than the original's.
+    """
+    if {n: v.shape[1:] for n, v in state.parameters.items()} != {
+        n: v.shape[1:] for n, v in original.parameters.items()
+    }:
+        raise InputError(
+            "makes a model with other tensors than the original's", where=where, mend="give the original's own"
+        )
     for name, value in state.parameters.items():
-        old = original.parameters[name]
+        old = original.parameters[name].to(value.device)
         survives = any(torch.equal(value[model], old[0]) for model in range(len(value)))
         if name not in kept and survives and old.numel() > 1 and bool((old != old.flatten()[0]).any()):
             raise InputError(
                 f"{name} still holds the original's weights after a fresh initialisation",
-                where="architecture",
+                where=where,
                 mend="make a new model in it, without loading a checkpoint",
             )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from certify.models.networks.losses import loss_named
 from certify.models.networks.network import Network
 from certify.models.networks.state import State
 from certify.unlearners.evidence import Budget, Claim, Reading
+from certify.unlearners.networks.checkpoint import Checkpoint
 from certify.unlearners.networks.task import NetworkTask
 from certify.unlearners.task import Request
 
@@ -54,6 +55,7 @@ class NetworkMeter(Bench):
         solver: what a solver inside reports (iterations, residual, damping, eigenvalues).
         claim: what the method claims of this run and why, where that depends on the run.
         trajectory: states marked on the way; None when nobody asked for them.
+        checkpoint: where the run is kept, if anywhere.
     """
 
     task: NetworkTask = field(kw_only=True)
@@ -65,7 +67,10 @@ class NetworkMeter(Bench):
     started: float = field(default_factory=time.perf_counter)
     claim: tuple[Claim, str] | None = None
     trajectory: list[State] | None = None
+    checkpoint: Checkpoint | None = None
     _read: list[Tensor] = field(default_factory=list)
+    _kept: list[str] = field(default_factory=list)
+    _cycled: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -124,12 +129,13 @@ class NetworkMeter(Bench):
 
         In a stack every model goes round its own records: a model whose pass is over begins the next one, whatever the others do.
         """
-        streams = [
-            _forever(self, rows, batch_size, model, name or f"{which}/cycle")
-            for model, rows in enumerate(self.records(which))
-        ]
-        while True:
+        name = name or f"{which}/cycle"
+        streams = [_forever(self, rows, batch_size, model, name) for model, rows in enumerate(self.records(which))]
+        for drawn in count(1):
             parts = [next(stream) for stream in streams]
+            if drawn <= self._cycled.get(name, 0):
+                continue  # an earlier run that this one takes up went further
+            self._cycled[name] = drawn
             batch = collate([rows for rows, _ in parts], device=self.device)
             yield Batch(batch.indices, batch.weights, batch.active, seeds=tuple(seed for _, seed in parts))
 
@@ -184,6 +190,50 @@ class NetworkMeter(Bench):
                 mend="this is a defect of the method: it must read through meter.batches or meter.records",
             )
         return {which: Reading(len(rows), _digest(rows)) for which, rows in found.items()}
+
+    def is_done(self, begins: str) -> bool:
+        """Whether an earlier run, taken up here, did this pass and kept what came of it."""
+        saved = None if self.checkpoint is None else self.checkpoint.saved
+        return saved is not None and begins in saved["kept"]
+
+    def at(self, batch: Batch, *carry: Any) -> tuple[Any, ...]:
+        """Call first in a loop over batches with all that the loop changes: ``state, memory = meter.at(batch, state, memory)``.
+
+        At the beginning of a pass it is kept, if the run has a checkpoint and it is time; when a killed run is taken up, the
+        passes it did are skipped and what it carried is returned.
+        """
+        if self.checkpoint is None or not batch.begins:
+            return carry
+        saved = self.checkpoint.saved
+        if saved is not None and saved["begins"] == batch.begins:
+            self.checkpoint.saved = None
+            self._restore(saved)
+            return tuple(saved["carry"])
+        if saved is None and self.checkpoint.due:
+            self.checkpoint.save({"begins": batch.begins, "carry": carry, **self._progress()})
+        self._kept.append(batch.begins)
+        return carry
+
+    def _progress(self) -> dict[str, Any]:
+        return {
+            "kept": list(self._kept),
+            "counts": dict(self.counts),
+            "traces": {purpose: list(values) for purpose, values in self.traces.items()},
+            "read": list(self._read),
+            "cycled": dict(self._cycled),
+            "warnings": list(self.warnings),
+            "solver": dict(self.solver),
+            "trajectory": self.trajectory,
+            "seconds": self.seconds,
+        }
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self._kept = [*saved["kept"], saved["begins"]]
+        self.counts, self.traces, self._read = saved["counts"], saved["traces"], saved["read"]
+        self._cycled, self.warnings, self.solver = saved["cycled"], saved["warnings"], saved["solver"]
+        self.trajectory = saved["trajectory"]
+        self.started = time.perf_counter() - saved["seconds"]
+        self.warn("taken up from a checkpoint of a run that had stopped")
 
     def mark(self, state: State) -> None:
         """Keep a state on the way (the end of a pass), for those who asked for the trajectory."""

@@ -1,9 +1,11 @@
 """Running a method on networks: nothing of the caller's is changed, and what happened is measured here."""
 
+import hashlib
+import json
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from certify.core.memory import PeakMemory
 from certify.models.networks.state import State, norm, tensor_digest
 from certify.unlearners.evidence import Budget, Evidence, TensorChange
 from certify.unlearners.interface import Result, Unlearner
+from certify.unlearners.networks.checkpoint import Checkpoint
 from certify.unlearners.networks.meter import NetworkMeter
 from certify.unlearners.networks.task import NetworkTask
 from certify.unlearners.task import Request
@@ -32,6 +35,7 @@ def run_fleet(
     starts: State | None,
     *,
     trajectory: bool,
+    checkpoint: Checkpoint | None = None,
 ) -> list[Result]:
     """See :meth:`Unlearner.forget_fleet`."""
     if not requests or len(seeds) != len(requests) or (starts is not None and starts.models != len(requests)):
@@ -45,6 +49,9 @@ def run_fleet(
         meter.trajectory = [] if trajectory else None
         begin = meter.original() if starts is None else starts.to(meter.device).copy()
         meter.check(begin)
+        if checkpoint is not None:
+            checkpoint.open(_identity(method, meter, begin), meter.device)
+            meter.checkpoint = checkpoint
         _warn_of_copies(meter)
         with PeakMemory(cuda=meter.device.type == "cuda") as memory:
             end = method.run_networks(meter, begin.copy())
@@ -53,6 +60,19 @@ def run_fleet(
             _result(method, meter, begin.pick([model]), end.pick([model]), model, memory.above_start)
             for model in range(len(requests))
         ]
+
+
+def _identity(method: Unlearner, meter: NetworkMeter, begin: State) -> dict[str, Any]:
+    """What two runs must share for one to take up the other."""
+    splits = hashlib.sha256(b"".join(rows.tobytes() + b";" for s in meter.splits for rows in (s.retain, s.forget)))
+    return {
+        "method": method.name,
+        "knobs": json.loads(json.dumps(method.knobs(), default=str)),
+        "seeds": list(meter.seeds),
+        "start": [begin.digest(model) for model in range(begin.models)],
+        "records": [tensor_digest(meter.X), tensor_digest(meter.y), splits.hexdigest()],
+        "recipe": repr(meter.task.recipe),
+    }
 
 
 def _result(method: Unlearner, meter: NetworkMeter, begin: State, end: State, model: int, peak: int | None) -> Result:

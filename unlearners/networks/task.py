@@ -33,6 +33,8 @@ class NetworkTask:
         initial: the weights before training, for methods that need them; a module of the same architecture.
         head: name of the last layer; the last ``nn.Linear`` where it is missing.
         trainable: patterns of the names of parameters that methods may move (a head, adapters).
+        train: trains a model of the architecture from a fresh start: called with arrays X and y and a seed, returns the
+            module. What retrains uses it in place of the recipe.
         device: "cpu", "cuda", "cuda:1", or "auto": a GPU where there is one.
         backend: how several models run, see :class:`~certify.models.networks.network.Network`.
 
@@ -52,6 +54,7 @@ class NetworkTask:
     initial: nn.Module | None = None
     head: str | None = None
     trainable: tuple[str, ...] = ("*",)
+    train: Callable[[Any, Any, int], nn.Module] | None = None
     device: str = "cpu"
     backend: Backend = "auto"
     name: str = "task"
@@ -212,6 +215,15 @@ def _check_classes(task: NetworkTask) -> None:
         with torch.no_grad():
             device = next(iter(task.model.parameters()), torch.empty(0)).device
             outputs = task.model.eval()(as_tensors(task.X[:1], task.y[:1], task.model, device)[0])
+    except (RuntimeError, ValueError, IndexError, TypeError):
+        first = torch.as_tensor(task.X[:1])
+        raise InputError(
+            f"the model cannot read a record of shape {tuple(first.shape[1:])} and type {first.dtype}".replace(
+                "torch.", ""
+            ),
+            where="data",
+            mend="save X in the shape and type that the model's forward takes",
+        ) from None
     finally:
         task.model.train(was)
     low, high = int(labels.min()), int(labels.max())

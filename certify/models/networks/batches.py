@@ -25,6 +25,7 @@ class Batch:
         epoch: number of the pass over the records, from 0.
         done: share of each model's own batches that came before this one, in [0, 1).
         seeds: one for each model, for what is random in a training pass over this batch.
+        begins: name of the pass that this batch is the first of; empty for the others.
     """
 
     indices: Tensor
@@ -33,6 +34,7 @@ class Batch:
     epoch: int = 0
     done: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
+    begins: str = ""
 
     @property
     def records(self) -> Tensor:

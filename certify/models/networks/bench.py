@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,6 +57,16 @@ class Bench:
 
     def reads(self, batch: Batch) -> None:
         """Told of every batch whose records are looked at; subclasses keep the ids."""
+
+    def is_done(self, begins: str) -> bool:
+        """Whether a pass was done by an earlier run that this one takes up; subclasses know."""
+        del begins
+        return False
+
+    def at(self, batch: Batch, *carry: Any) -> tuple[Any, ...]:
+        """What a loop carries into a batch: what it is given, or what an earlier run had there. Subclasses keep it."""
+        del batch
+        return carry
 
     def gradient(
         self,
@@ -207,6 +218,7 @@ class Bench:
         optimiser = recipe.build()
         memory = optimiser.start(self.network.moving(state))
         for batch in self.passes(records, epochs=recipe.epochs, batch_size=recipe.batch_size, name=name):
+            state, memory = self.at(batch, state, memory)
             gradient = self.gradient(state, batch, train=True)
             gradient = gradient if adapt is None else adapt(gradient, state)
             factor = torch.tensor([recipe.factor(done) for done in batch.done], device=self.device)
@@ -218,8 +230,12 @@ class Bench:
     ) -> Iterable[Batch]:
         """Batches of some passes in shuffled order, with a progress bar over the passes."""
         for epoch in track(range(first, first + epochs), f"{self.name}: {name}"):
+            begins = f"{name}/{epoch}"
+            if self.is_done(begins):
+                continue
             for batch in one_pass(records, batch_size, self.seeds, name, epoch, self.device):
-                yield replace(batch, done=tuple((epoch - first + part) / epochs for part in batch.done))
+                yield replace(batch, done=tuple((epoch - first + part) / epochs for part in batch.done), begins=begins)
+                begins = ""
 
     def _look(self, batch: Batch, kind: str) -> None:
         self.charge(kind, int(batch.records.sum()))

@@ -1,0 +1,174 @@
+"""From a spec of ``kind = "torch"`` to a task for unlearners: code it names, data, weights."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from certify.core.arrayfiles import read_arrays
+from certify.core.arrays import AnyArray, IntArray
+from certify.core.errors import CertifyError, ConfigurationError, InputError
+from certify.data.dataset import Dataset
+from certify.data.readers import read_forget_set
+from certify.gate.load import LoadedSpec
+from certify.models.networks.files import load_network
+from certify.models.networks.recipe import Recipe
+from certify.unlearners import Request
+from certify.unlearners.networks.task import NetworkTask
+
+
+def read_network_task(loaded: LoadedSpec, device: str | None = None) -> tuple[NetworkTask, Request]:
+    """The task and the request of a spec.
+
+    Args:
+        loaded: a spec of ``kind = "torch"``.
+        device: instead of the spec's.
+
+    Raises:
+        ConfigurationError, InputError: with the file or key concerned.
+    """
+    release, training = loaded.spec.release, loaded.spec.training
+    build = _architecture(loaded)
+    original = _filled(loaded, build, release.original, "release.original")
+    initial = None if training.initial is None else _filled(loaded, build, training.initial, "training.initial")
+    X, y, ids = _records(loaded.resolve(loaded.spec.data.path))
+    named = Dataset(X.reshape(len(X), -1), y, ids, where=str(loaded.resolve(loaded.spec.data.path)))
+    forgotten, _ = read_forget_set(loaded.resolve(loaded.spec.data.forget), named)
+    try:
+        task = NetworkTask(
+            original,
+            X,
+            y,
+            ids,
+            held_out=None if loaded.spec.data.test is None else _records(loaded.resolve(loaded.spec.data.test))[:2],
+            loss=training.loss,
+            recipe=_recipe(loaded),
+            architecture=build,
+            initial=initial,
+            head=release.head,
+            trainable=tuple(release.trainable),
+            device=device or loaded.spec.compute.device,
+            train=None if release.train is None else _function(loaded, release.train, "release.train"),
+            name=named.where,
+        )
+    except CertifyError as error:
+        raise type(error)(error.what, where=f"{loaded.path}: {error.where}", mend=error.mend) from None
+    return task, Request.at(task, forgotten)
+
+
+def _recipe(loaded: LoadedSpec) -> Recipe | None:
+    training = loaded.spec.training
+    if training.lr is None:
+        return None
+    given = training.model_dump(exclude={"loss", "initial"}, exclude_none=True)
+    try:
+        return Recipe(**given)
+    except ConfigurationError as error:
+        where = error.where.replace("recipe.", "training.")
+        raise ConfigurationError(error.what, where=f"{loaded.path}: {where}", mend=error.mend) from None
+
+
+def _architecture(loaded: LoadedSpec) -> Callable[[], nn.Module]:
+    name = loaded.spec.release.architecture
+    if name is None:
+        raise ConfigurationError(
+            "a torch model needs its architecture",
+            where=f"{loaded.path}: release.architecture",
+            mend='name a function that makes the untrained module: architecture = "package.module:function"',
+        )
+    return _function(loaded, name, "release.architecture")
+
+
+def _function(loaded: LoadedSpec, name: str, key: str) -> Callable[..., Any]:
+    """The function ``package.module:function``, looked up beside the spec last of all.
+
+    Raises:
+        ConfigurationError: it cannot be imported, or is no function.
+    """
+    module, _, attribute = name.partition(":")
+    where = f"{loaded.path}: {key}"
+    if not module or not attribute:
+        raise ConfigurationError(f"{name!r} is not package.module:function", where=where, mend="name a function so")
+    with _beside(loaded.path.parent):
+        try:
+            found = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            missing = error.name or module
+            raise ConfigurationError(
+                f"there is no module {missing!r}", where=where, mend="put it beside the spec, or install it"
+            ) from None
+        except AttributeError:
+            raise ConfigurationError(f"{module} has no {attribute!r}", where=where, mend="correct the name") from None
+        except Exception as error:  # noqa: BLE001 - the user's module may raise anything
+            raise ConfigurationError(
+                f"importing {module} raised {type(error).__name__}",
+                where=where,
+                mend="run the module by itself and mend it",
+            ) from None
+    if not callable(found):
+        raise ConfigurationError(f"{name} is no function", where=where, mend="name a function")
+    return found  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[None]:
+    """The spec's folder as the last place to look for modules: nothing in it can stand in for an installed package."""
+    place = str(folder.resolve())
+    sys.path.append(place)
+    try:
+        yield
+    finally:
+        sys.path.remove(place)
+
+
+def _filled(loaded: LoadedSpec, build: Callable[[], nn.Module], name: str | None, key: str) -> nn.Module:
+    if name is None:
+        raise InputError(
+            "unlearning starts from the original model and none is given",
+            where=f"{loaded.path}: {key}",
+            mend="name its weights",
+        )
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        try:
+            module = build()
+        except Exception as error:  # noqa: BLE001 - the user's function may raise anything
+            raise ConfigurationError(
+                f"the architecture raised {type(error).__name__}",
+                where=f"{loaded.path}: release.architecture",
+                mend="it is called without arguments and returns the untrained module",
+            ) from None
+    if not isinstance(module, nn.Module):
+        raise ConfigurationError(
+            f"the architecture returned a {type(module).__name__}, not a torch module",
+            where=f"{loaded.path}: release.architecture",
+            mend="it is called without arguments and returns the untrained module",
+        )
+    return load_network(loaded.resolve(name), module)[0].eval()
+
+
+def _records(path: Path) -> tuple[AnyArray, AnyArray, IntArray | AnyArray]:
+    """Arrays X (n, ...), y (n, ...) and ids (n,) of an .npz file; row numbers where there are no ids."""
+    arrays, _ = read_arrays(path)
+    for name in ("X", "y"):
+        if name not in arrays:
+            raise InputError(
+                f"has no array {name!r} (it has: {', '.join(sorted(arrays)) or 'none'})",
+                where=str(path),
+                mend="save it with numpy.savez(path, X=..., y=..., ids=...)",
+            )
+    X, y = arrays["X"], arrays["y"]
+    for name, array in (("X", X), ("y", y)):
+        if array.dtype.kind not in "fiub" or array.ndim < 1 or len(array) == 0:
+            raise InputError(
+                f"{name} has type {array.dtype} and shape {array.shape}, not numbers with one entry a record",
+                where=str(path),
+                mend="save it with numpy.savez(path, X=..., y=..., ids=...)",
+            )
+    return X, y, arrays.get("ids", np.arange(len(X)))

@@ -1,0 +1,167 @@
+"""``certify unlearn`` on torch models: weights and evidence, resumed runs, and one line for whatever is wrong."""
+
+import json
+
+import numpy as np
+import pytest
+from network_project import write_project
+from safetensors.torch import load_file, save_file
+
+
+@pytest.fixture
+def spec(tmp_path):
+    return write_project(tmp_path / "project")
+
+
+def put(spec, old, new):
+    text = spec.read_text()
+    assert old in text
+    spec.write_text(text.replace(old, new))
+
+
+def test_weights_and_evidence_are_written(spec, certify):
+    done = certify("unlearn", spec, "--method", "fine-tune", "--set", "epochs=2", "--seed", "4")
+    assert (done.code, done.stdout) == (0, "")
+    assert "records read: 280 retain, 0 forget, 0 held-out; 4 of 4 tensors changed" in done.stderr
+    weights = load_file(spec.with_name("unlearned.safetensors"))
+    assert set(weights) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    evidence = json.loads(spec.with_name("unlearned.safetensors.evidence.json").read_text())
+    assert evidence["evidence_version"] == "1.1"
+    assert evidence["counts"]["gradients"] == 2 * 280
+    assert evidence["seed"] == 4
+    assert {change["name"] for change in evidence["tensors"]} == set(weights)
+    assert not spec.with_name("unlearned.safetensors.checkpoint").exists()
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(spec, certify):
+    made = {}
+    for seed in (1, 1, 2):
+        assert certify("unlearn", spec, "--method", "fine-tune", "--seed", seed, "--force").code == 0
+        made.setdefault(seed, set()).add(spec.with_name("unlearned.safetensors").read_bytes())
+    assert len(made[1]) == 1
+    assert made[1] != made[2]
+
+
+def test_retraining_by_the_users_own_function(spec, certify):
+    spec.with_name("certify_test_train.py").write_text(
+        "from certify_test_net import build\n\n\ndef train(X, y, seed):\n    assert len(X) == 280\n    return build()\n"
+    )
+    put(spec, 'kind = "torch"', 'kind = "torch"\ntrain = "certify_test_train:train"')
+    done = certify("unlearn", spec, "--method", "retrain")
+    assert done.code == 0
+    assert "trained by the task's own function" in done.stderr
+
+
+def test_npz_serves_as_well(spec, certify):
+    original = load_file(spec.with_name("original.safetensors"))
+    np.savez(spec.with_name("original.npz"), **{name: value.numpy() for name, value in original.items()})
+    put(spec, "original.safetensors", "original.npz")
+    put(spec, "unlearned.safetensors", "unlearned.npz")
+    assert certify("unlearn", spec, "--method", "identity").code == 0
+    written = np.load(spec.with_name("unlearned.npz"))
+    assert all(np.array_equal(written[name], value.numpy()) for name, value in original.items())
+
+
+BAD = {
+    "no architecture": ('architecture = "certify_test_net:build"', "", "release.architecture: a torch model needs"),
+    "no such module": ("certify_test_net:build", "certify_nowhere:build", "there is no module 'certify_nowhere'"),
+    "no such function": ("certify_test_net:build", "certify_test_net:bild", "certify_test_net has no 'bild'"),
+    "no function": ("certify_test_net:build", "certify_test_net", "is not package.module:function"),
+    "raises": ("certify_test_net:build", "certify_test_net:fails", "the architecture raised OSError"),
+    "other shapes": (
+        "certify_test_net:build",
+        "certify_test_net:build_wide",
+        "0.weight has shape (16, 64), the architecture's has (17, 64)",
+    ),
+    "no original": (
+        'original = "original.safetensors"',
+        "",
+        "unlearning starts from the original model and none is given",
+    ),
+    "no such file": ("original.safetensors", "missing.safetensors", "missing.safetensors: no such file"),
+    "a pickle": ("original.safetensors", "model.pt", "cannot read a network from a .pt file; pickles run code"),
+    "data as weights": ("original.safetensors", "train.npz", "has no 0.bias"),
+    "a pickled target": ("unlearned.safetensors", "unlearned.pt", "cannot write a network to a .pt file"),
+    "a GPU that is not there": ('device = "cpu"', 'device = "cuda:9"', "cuda:9 is asked for"),
+    "no device": ('device = "cpu"', 'device = "abacus"', "'abacus' is no device"),
+    "other loss": ('loss = "cross-entropy"', 'loss = "entropy"', "training.loss must be"),
+    "momentum of adam": ("lr = 5e-3", "lr = 5e-3\nmomentum = 0.9", "training.momentum: adam has no momentum"),
+    "nothing to move": (
+        'kind = "torch"',
+        'kind = "torch"\ntrainable = ["heads.*"]',
+        "no parameter that needs a gradient matches heads.*",
+    ),
+    "an unknown key": ('device = "cpu"', 'devise = "cpu"', "unknown key compute.devise"),
+    "everybody": ('forget = "forget.txt"', 'forget = "all.txt"', "every record is to be forgotten"),
+    "nobody": ('forget = "forget.txt"', 'forget = "none.txt"', "the forget set is empty"),
+    "over the original": ("unlearned.safetensors", "original.safetensors", "both the original"),
+    "over the start": ("unlearned.safetensors", "initial.safetensors", "both the initial weights"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "trouble"), BAD.values(), ids=BAD)
+def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(spec, certify, old, new, trouble):
+    spec.with_name("all.txt").write_text("".join(f"person-{number:04d}\n" for number in range(300)))
+    spec.with_name("none.txt").write_text("\n")
+    spec.with_name("model.pt").write_bytes(b"\x80\x04}.")
+    put(spec, old, new)
+    before = sorted(spec.parent.iterdir())
+    done = certify("unlearn", spec, "--method", "fine-tune", "--force")
+    line = done.stderr.replace(str(spec.parent), "")
+    assert done.code == 2, line
+    assert line.startswith("certify: ")
+    assert line.count("\n") == 1
+    assert trouble in line
+    assert "person-" not in line
+    assert sorted(path for path in spec.parent.iterdir() if path.name != "__pycache__") == [
+        path for path in before if path.name != "__pycache__"
+    ]
+
+
+def test_a_diverging_run_writes_nothing(spec, certify):
+    done = certify("unlearn", spec, "--method", "gradient-ascent", "--set", "bounded=false", "--set", "lr=1e39")
+    assert done.code == 2
+    assert "gradient-ascent: the loss or a weight is not finite after step" in done.stderr
+    assert not spec.with_name("unlearned.safetensors").exists()
+
+
+def test_weights_that_are_not_finite_are_refused(spec, certify):
+    weights = load_file(spec.with_name("original.safetensors"))
+    weights["2.bias"][3] = float("nan")
+    save_file(weights, spec.with_name("original.safetensors"))
+    done = certify("unlearn", spec, "--method", "fine-tune")
+    assert done.code == 2
+    assert "2.bias holds NaN or infinite numbers" in done.stderr
+
+
+def test_a_method_for_linear_models_says_so(spec, certify):
+    done = certify("unlearn", spec, "--method", "newton")
+    assert done.code == 2
+    assert "newton is not for networks" in done.stderr
+
+
+def test_a_killed_run_is_taken_up(spec, certify, monkeypatch):
+    from certify.unlearners.networks import checkpoint
+
+    assert certify("unlearn", spec, "--method", "fine-tune").code == 0
+    whole = spec.with_name("unlearned.safetensors").read_bytes()
+    monkeypatch.setattr(checkpoint.Checkpoint, "due", property(lambda _: True))
+    write = checkpoint.Checkpoint.save
+
+    def dies(self, content):
+        write(self, content)
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoint, "save", dies)
+        assert certify("unlearn", spec, "--method", "fine-tune", "--force").code == 2
+    kept = spec.with_name("unlearned.safetensors.checkpoint")
+    assert kept.exists()
+    other = certify("unlearn", spec, "--method", "fine-tune", "--force", "--seed", "9")
+    assert other.code == 2
+    assert "is the checkpoint of another run" in other.stderr
+    done = certify("unlearn", spec, "--method", "fine-tune", "--force")
+    assert done.code == 0
+    assert "taken up from a checkpoint" in done.stderr
+    assert spec.with_name("unlearned.safetensors").read_bytes() == whole
+    assert not kept.exists()
