@@ -1,6 +1,5 @@
 """A release is whole or absent, books itself once, and whoever touches the books is noticed."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -10,10 +9,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from by_path import load
 
 from certify.core.errors import CertifyError, InputError, TamperedError
 from certify.core.verdict import Verdict
@@ -25,19 +24,7 @@ from certify.gate.release import release
 from certify.gate.verify import verify
 from certify.models.weights import load_weights
 
-
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "certify_release_project", Path(__file__).with_name("release_project.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-project = _load()
+project = load("gate/release_project")
 
 
 @pytest.fixture
