@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Self
 from certify.core.errors import ConfigurationError, InputError, TamperedError
 from certify.core.files import check_writable, read_text, write_file
 from certify.gate.database import database_errors, lenient_text
+from certify.gate.schema_text import require_schema
 from certify.privacy.composition import total_mu
 
 _WAIT_SECONDS = 30.0
@@ -235,10 +236,10 @@ class Ledger:
         self._key.save(self._key_path)
 
     def verify(self) -> None:
-        """Walk the chain and compare its head with the key file.
+        """Walk the chain, compare its head with the key file, and the tables and triggers with ours.
 
         Raises:
-            TamperedError: with the first entry that is wrong.
+            TamperedError: with the first thing that is wrong.
         """
         previous, count = _GENESIS, 0
         for row in self._connection.execute(
@@ -248,6 +249,7 @@ class Ledger:
             self._verify_entry(row, count, previous)
             previous = row[5]
         self._verify_head(count, previous)
+        require_schema(self._connection, _SCHEMA, self.path, "restore the ledger")
 
     def _verify_entry(self, row: tuple[int, str, str, str, str, str], expected: int, previous: str) -> None:
         sequence, kind, time, body, before, digest = row
