@@ -235,7 +235,7 @@ def _copies_found(copies: int, near: int | None) -> str:
     if copies == 0 and near == 0:
         return "no exact or near copy found"
     if near is None:
-        return f"{equal}; near copies were not searched for (sparse features, or too many records to compare)"
+        return f"{equal}; near copies were not searched for (too many records to compare)"
     found = [words for count, words in ((copies, equal), (near, close)) if count]
     return "; ".join(found) + "; they were not removed, and the certificate does not cover them"
 

@@ -208,7 +208,7 @@ def refuse_changed_files(ledger: Ledger) -> None:
     """
     for entry in ledger.entries():
         for path, digest in booked_files(ledger, entry).items():
-            if path.exists() and sha256(read_bytes(path)[0]) != digest:
+            if path.exists() and (not path.is_file() or sha256(read_bytes(path)[0]) != digest):
                 raise TamperedError(
                     "is not the file that the ledger booked: it was changed after its release, or the ledger is another project's",
                     where=str(path),
