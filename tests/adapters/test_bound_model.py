@@ -117,10 +117,10 @@ REFUSED = {
     "huber": (linear_model.HuberRegressor, "real", "estimates a scale"),
     "constrained": (lambda: Ridge(positive=True), "real", "positive=True"),
     "crammer-singer": (lambda: svm.LinearSVC(multi_class="crammer_singer", random_state=0), "classes", "crammer_singer"),
-    "modified huber": (lambda: SGDClassifier(loss="modified_huber"), "binary", "minimised modified_huber"),
+    "modified huber": (lambda: SGDClassifier(loss="modified_huber"), "binary", "minimised the loss 'modified_huber'"),
     "sgd without penalty": (lambda: SGDClassifier(loss="log_loss", penalty=None), "binary", "without a penalty"),
     "early stopping": (lambda: SGDClassifier(loss="log_loss", early_stopping=True), "binary", "early_stopping=True"),
-    "tweedie": (lambda: linear_model.TweedieRegressor(power=1.5), "counts", "power 1.5 and the log link"),
+    "tweedie": (lambda: linear_model.TweedieRegressor(power=1.5), "counts", "power 1.5 and the link 'log'"),
     "heads with class weights": (lambda: svm.LinearSVC(class_weight="balanced"), "classes", "class weights and one-versus-rest"),
 }  # fmt: skip
 

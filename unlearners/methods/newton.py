@@ -7,6 +7,7 @@ import numpy as np
 
 from certify.convex.objective import Objective
 from certify.convex.solve import line_search
+from certify.core.arguments import shown
 from certify.core.arrays import FloatArray
 from certify.core.errors import ConfigurationError
 from certify.unlearners.evidence import Claim, Meter
@@ -42,7 +43,7 @@ class Newton(Unlearner):
         super().__post_init__()
         if self.tolerance is not None and not (self.tolerance > 0 and np.isfinite(self.tolerance)):
             raise ConfigurationError(
-                f"tolerance must be above 0, not {self.tolerance}",
+                f"tolerance must be above 0 and finite, not {shown(self.tolerance)}",
                 where="newton.tolerance",
                 mend="give the certified distance to reach",
             )

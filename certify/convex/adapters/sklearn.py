@@ -14,6 +14,7 @@ The intercept is free, but for liblinear (LinearSVC, and LogisticRegression with
 constant column ``intercept_scaling``. A loose tolerance needs no adapter: it makes the residual larger.
 """
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +24,8 @@ import numpy as np
 
 from certify.convex.adapters.base import Declared, FittedModel, NoAdapterError, Scale
 from certify.convex.adapters.records import column_of, matrix_of
+from certify.core.arguments import as_number, shown
+from certify.core.arrays import AnyArray
 from certify.core.errors import AssumptionViolatedError, InputError
 
 _SGD_LOSSES = {  # name here, and how many of ours make one of theirs
@@ -108,6 +111,15 @@ def _common(model: Any, name: str, version: str) -> dict[str, Any]:
     return {"name": name, "library": "scikit-learn", "version": version, "coef": coef, "intercept": intercept}
 
 
+def _labels(model: Any) -> AnyArray:
+    labels = np.asarray(model.classes_)
+    if labels.ndim != 1 or len(labels) < 2:
+        raise InputError(
+            f"classes_ has shape {labels.shape}", where="model", mend="fit it again on two classes or more"
+        )
+    return labels
+
+
 def _classes(model: Any, name: str, *, rows: int, by_weight: bool) -> dict[str, Any]:
     """Labels, class weights, and whether there is a head for each class."""
     heads = rows > 1
@@ -119,7 +131,7 @@ def _classes(model: Any, name: str, *, rows: int, by_weight: bool) -> dict[str, 
         )
     notes = () if model.class_weight is None else ("class weights multiply the sample weights",)
     return {
-        "classes": np.asarray(model.classes_),
+        "classes": _labels(model),
         "class_weight": model.class_weight,
         "balance_by_weight": by_weight,
         "one_vs_rest": heads,
@@ -133,7 +145,7 @@ def _liblinear(model: Any, common: dict[str, Any]) -> dict[str, Any]:
     note = "the intercept's parameter is intercept / intercept_scaling: noise is for that one"
     return {
         "penalize_intercept": True,
-        "intercept_scaling": float(model.intercept_scaling) if scaled else 1.0,
+        "intercept_scaling": as_number(model.intercept_scaling, "intercept_scaling") if scaled else 1.0,
         "notes": (note,) if scaled else (),
     }
 
@@ -147,12 +159,12 @@ def _merged(*parts: dict[str, Any], **more: Any) -> FittedModel:
 def _l1_share(model: Any, name: str) -> float:
     """r of the elastic net. ``penalty`` says it up to 1.7, ``l1_ratio`` alone (and an infinite C) from 1.8 on."""
     penalty = getattr(model, "penalty", "deprecated")
-    if penalty is None or np.isinf(model.C):
+    if penalty is None or np.isinf(as_number(model.C, "C")):
         raise _refuse(
             name, "was fitted without a penalty, and without one there is no certificate", "give it a finite C"
         )
     by_name = {"l2": 0.0, "l1": 1.0}
-    return by_name[penalty] if penalty in by_name else float(model.l1_ratio or 0.0)
+    return by_name[penalty] if penalty in by_name else as_number(model.l1_ratio or 0.0, "l1_ratio")
 
 
 def _is_multinomial(model: Any, labels: int) -> bool:
@@ -165,9 +177,15 @@ def _is_multinomial(model: Any, labels: int) -> bool:
     return bool(rule("auto" if option == "deprecated" else option, model.solver, labels) == "multinomial")
 
 
+def _per(share: float, C: object) -> float:
+    """share / C; infinite where C is 0."""
+    value = as_number(C, "C")
+    return share / value if value else math.inf
+
+
 def _logistic(model: Any, name: str, version: str) -> FittedModel:
     common, share = _common(model, name, version), _l1_share(model, name)
-    penalty = {"l2": (1 - share) / model.C, "l1": share / model.C}
+    penalty = {"l2": _per(1 - share, model.C), "l1": _per(share, model.C)}
     if _is_multinomial(model, len(model.classes_)):
         if len(common["coef"]) == 1:  # two classes: one row is stored, the other is its negative
             for part in ("coef", "intercept"):
@@ -183,7 +201,7 @@ def _logistic(model: Any, name: str, version: str) -> FittedModel:
 def _linear_svc(model: Any, name: str, version: str) -> FittedModel:
     if model.multi_class != "ovr":
         raise _refuse(
-            name, f"with multi_class={model.multi_class!r} minimises a loss that is not certified", "use 'ovr'"
+            name, f"with multi_class={shown(model.multi_class)} minimises a loss that is not certified", "use 'ovr'"
         )
     common = _common(model, name, version)
     classes = _classes(model, name, rows=len(common["coef"]), by_weight=True)
@@ -207,19 +225,19 @@ def _ridge(model: Any, name: str, version: str) -> FittedModel:
     if name == "RidgeClassifier":
         classifier = {**_classes(model, name, rows=1, by_weight=False), "one_vs_rest": False}
     _one_target(model, name, common["coef"])
-    return _merged(common, classifier, loss="squared", l2=float(np.ravel(model.alpha)[0]))
+    return _merged(common, classifier, loss="squared", l2=as_number(np.ravel(model.alpha)[0], "alpha"))
 
 
 def _elastic_net(model: Any, name: str, version: str) -> FittedModel:
     common = _common(model, name, version)
     _one_target(model, name, common["coef"])
-    share = 1.0 if name == "Lasso" else float(model.l1_ratio)
-    return _merged(common, loss="squared", l2=model.alpha * (1 - share), l1=model.alpha * share, scale=Scale.WEIGHT)
+    share, alpha = 1.0 if name == "Lasso" else as_number(model.l1_ratio, "l1_ratio"), as_number(model.alpha, "alpha")
+    return _merged(common, loss="squared", l2=alpha * (1 - share), l1=alpha * share, scale=Scale.WEIGHT)
 
 
 def _glm(model: Any, name: str, version: str) -> FittedModel:
     loss = {"PoissonRegressor": "poisson", "GammaRegressor": "gamma"}.get(name) or _tweedie(model, name)
-    return _merged(_common(model, name, version), loss=loss, l2=float(model.alpha), scale=Scale.WEIGHT)
+    return _merged(_common(model, name, version), loss=loss, l2=as_number(model.alpha, "alpha"), scale=Scale.WEIGHT)
 
 
 def _tweedie(model: Any, name: str) -> str:
@@ -227,14 +245,20 @@ def _tweedie(model: Any, name: str) -> str:
     loss = {(0, "identity"): "squared", (1, "log"): "poisson", (2, "log"): "gamma"}.get((model.power, link))
     if loss is None:
         raise _refuse(
-            name, f"with power {model.power:g} and the {link} link has no loss here", "use power 1 or 2 with log"
+            name,
+            f"with power {shown(model.power)} and the link {shown(link)} has no loss here",
+            "use power 1 or 2 with log",
         )
     return loss
 
 
 def _sgd(model: Any, name: str, version: str) -> FittedModel:
     if model.loss not in _SGD_LOSSES:
-        raise _refuse(name, f"minimised {model.loss}, which is not certified", f"use one of: {', '.join(_SGD_LOSSES)}")
+        raise _refuse(
+            name,
+            f"minimised the loss {shown(model.loss)}, which is not certified",
+            f"use one of: {', '.join(_SGD_LOSSES)}",
+        )
     if model.penalty is None:
         raise _refuse(name, "was fitted without a penalty, and without one there is no certificate", "use penalty='l2'")
     if model.early_stopping:
@@ -244,14 +268,15 @@ def _sgd(model: Any, name: str, version: str) -> FittedModel:
     if hasattr(model, "classes_"):
         classifier = _classes(model, name, rows=len(common["coef"]), by_weight=False)
     loss, ours = _SGD_LOSSES[model.loss]
-    share = {"l2": 0.0, "l1": 1.0}.get(model.penalty, model.l1_ratio)
+    by_name, alpha = {"l2": 0.0, "l1": 1.0}, as_number(model.alpha, "alpha")
+    share = by_name[model.penalty] if model.penalty in by_name else as_number(model.l1_ratio, "l1_ratio")
     return _merged(
         common,
         classifier,
         {"notes": ("stochastic gradients stop far from the minimum: a Newton step closes most of the distance",)},
         loss=loss,
-        l2=model.alpha * (1 - share) / ours,
-        l1=model.alpha * share / ours,
+        l2=alpha * (1 - share) / ours,
+        l1=alpha * share / ours,
         scale=Scale.RECORDS,
     )
 
