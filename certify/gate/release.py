@@ -20,8 +20,9 @@ from certify.core.errors import ConfigurationError, InputError, TamperedError
 from certify.core.files import check_writable, read_bytes, remove_quietly, write_file
 from certify.core.verdict import Verdict
 from certify.gate.check import CheckResult, check_inputs
+from certify.gate.entries import Entry
 from certify.gate.inputs import Inputs, load_inputs
-from certify.gate.ledger import Entry, Ledger
+from certify.gate.ledger import Ledger
 from certify.gate.load import load_spec
 from certify.gate.measure import charged_mu
 from certify.gate.standing import Standing, standing_in

@@ -306,7 +306,7 @@ def test_a_clock_that_goes_backwards_is_noted_and_stops_nothing(spec: Path, monk
         def strftime(self, _format: str) -> str:
             return "2001-01-01T00:00:00Z"
 
-    monkeypatch.setattr("certify.gate.ledger.datetime", Yesterday)
+    monkeypatch.setattr("certify.gate.entries.datetime", Yesterday)
     release(spec)
     assert any("clock went backwards before entry 3" in line for line in verify_books(spec))
 

@@ -10,7 +10,7 @@ from by_path import load
 
 from certify.cli.app import _run
 from certify.core.errors import TamperedError
-from certify.gate import ledger as ledger_module
+from certify.gate import entries
 from certify.gate.ledger import Ledger
 from certify.gate.session import Session, tables
 from certify.gate.session.store import Store
@@ -100,7 +100,7 @@ def test_the_text_survives_what_sqlite_does_by_itself(ledger: tuple[Path, Path])
 
 def test_the_text_of_the_first_version_is_that_of_this_one() -> None:
     """A ledger or a session of an earlier version has to open: whoever changes a statement keeps the old text beside it."""
-    digests = [hashlib.sha256(script.encode()).hexdigest()[:16] for script in (ledger_module._SCHEMA, tables.SCHEMA)]
+    digests = [hashlib.sha256(script.encode()).hexdigest()[:16] for script in (entries.SCHEMA, tables.SCHEMA)]
     assert digests == ["6765e1e15154406c", "0715d236e1993a6f"]
 
 

@@ -112,6 +112,7 @@ def test_on_a_phone_every_part_of_a_table_of_cards_takes_the_full_width(samples:
     phone = CSS.partition("@media (max-width: 40rem)")[2].partition("@media print")[0]
     (blocks,) = re.findall(r"([^{}]*)\{ display: block;", phone)
     named = {part.strip() for part in blocks.split(",")}
+    assert ".cards.named tbody th { width: auto;" in phone
     page = render(samples.document(), "html").decode()
     parts = {
         tag
