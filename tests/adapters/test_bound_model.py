@@ -269,5 +269,5 @@ def test_every_adapter_is_tried_in_the_tests_of_conventions():
     source = inspect.getsource(sys.modules[__name__]) + (
         __import__("pathlib").Path(__file__).with_name("test_sklearn_conventions.py").read_text(encoding="utf-8")
     )
-    missing = [name for name in adapters._ADAPTERS if name not in source and name != "Lasso"]
+    missing = [name for name in adapters.ADAPTERS if name not in source and name != "Lasso"]
     assert not missing
