@@ -142,12 +142,12 @@ def test_an_object_without_meaning_is_refused_by_every_argument(name: str) -> No
 
 def test_the_survey_names_every_public_function() -> None:
     surveyed = {name.partition(" ")[0].partition(".")[0] for name in CALLS} | {"Newton", "bound_model"}
-    # results that are returned rather than given, and modules
+    # results that are returned rather than given, modules, and what is for networks, which tests/unlearners spoils
     returned = {"CheckResult", "DistanceBound", "FittedModel", "ModelBound", "__version__"}
     for module, more in (
         (certify, returned | {"attacks", "gaussian", "unlearners"}),
         (attacks, set()),
-        (unlearners, {"Claim", "Evidence", "Result", "Unlearner", "names"}),
+        (unlearners, {"Claim", "Evidence", "Result", "Unlearner", "names", "NetworkTask", "Recipe"}),
     ):
         assert set(module.__all__) - more <= surveyed
 
