@@ -2,21 +2,47 @@
 
 import math
 
+from certify.core.arguments import as_whole, at_least, shown
 from certify.core.bounds import LowerBound
+from certify.core.errors import ArgumentError
 from certify.core.rounding import down
 
 
-def _require(
-    true_positives: int, positives: int, false_positives: int, negatives: int, delta: float, confidence: float
-) -> None:
-    if not (0 <= true_positives <= positives and positives > 0 and 0 <= false_positives <= negatives and negatives > 0):
-        raise ValueError(
-            "counts must satisfy 0 <= true_positives <= positives and 0 <= false_positives <= negatives, totals above 0"
+def _counts(true_positives: object, positives: object, false_positives: object, negatives: object) -> tuple[int, ...]:
+    """The four counts.
+
+    Raises:
+        ArgumentError: one is no whole number, or they do not fit together.
+    """
+    named = {
+        "true_positives": true_positives,
+        "positives": positives,
+        "false_positives": false_positives,
+        "negatives": negatives,
+    }
+    hits, first, alarms, second = (as_whole(value, name) for name, value in named.items())
+    if not (0 <= hits <= first and first > 0 and 0 <= alarms <= second and second > 0):
+        raise ArgumentError(
+            "counts must satisfy 0 <= true_positives <= positives and 0 <= false_positives <= negatives, totals above 0",
+            where="counts",
+            mend="count the trials again",
         )
-    if not 0 <= delta < 1:
-        raise ValueError(f"delta must be at least 0 and below 1, not {delta}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie strictly between 0 and 1, not {confidence}")
+    return hits, first, alarms, second
+
+
+def _levels(delta: object, confidence: object) -> tuple[float, float]:
+    slack, level = at_least(delta, "delta"), at_least(confidence, "confidence")
+    if not 0 <= slack < 1:
+        raise ArgumentError(
+            f"delta must be at least 0 and below 1, not {shown(slack)}", where="delta", mend="correct the value"
+        )
+    if not 0 < level < 1:
+        raise ArgumentError(
+            f"confidence must lie strictly between 0 and 1, not {shown(level)}",
+            where="confidence",
+            mend="correct the value",
+        )
+    return slack, level
 
 
 def _lowest_rate(successes: int, trials: int, error: float) -> float:
@@ -54,12 +80,15 @@ def epsilon_lower_bound(
         confidence: of the bound.
 
     Raises:
-        ValueError: counts or levels that make no sense.
+        ArgumentError: counts or levels that make no sense (an InputError, and a ValueError).
 
     >>> print(epsilon_lower_bound(1000, 1000, 0, 1000))
     5.6
     """
-    _require(true_positives, positives, false_positives, negatives, delta, confidence)
+    true_positives, positives, false_positives, negatives = _counts(
+        true_positives, positives, false_positives, negatives
+    )
+    delta, confidence = _levels(delta, confidence)
     error = (1 - confidence) / 2
     tpr = _lowest_rate(true_positives, positives, error)
     tnr = _lowest_rate(negatives - false_positives, negatives, error)

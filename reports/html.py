@@ -10,6 +10,9 @@ from certify.reports.schema import Document
 
 _SYMBOLS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "refused": "–"}
 _CODE = re.compile(r"`([^`]+)`")
+_OPTION = re.compile(r"(?<!\S)(--[\w-]+)")
+_RAISED = re.compile(r"([\w‖])\^(-?\d+)\b")
+_SIGNS = {" &lt;= ": " ≤ ", " &gt;= ": " ≥ ", "‖w - w*‖": "‖w − w*‖", " x 2^": " × 2^", " x row norm": " × row norm"}
 
 
 def render_html(document: Document) -> str:
@@ -56,15 +59,31 @@ def _resource(name: str) -> str:
 
 
 def _powers(text: object) -> object:
-    """Text with 1e-7 written as a power of ten and `commands` set as code; everything else is escaped."""
+    """Text with formulas as they are printed and `commands` set as code, letter by letter; everything else is escaped."""
     from markupsafe import Markup, escape
+
+    parts = _CODE.split(str(escape(wording.clean(str(text)))))
+    set_ = [_command(part) if place % 2 else _printed(part) for place, part in enumerate(parts)]
+    return Markup("".join(set_))  # noqa: S704 - escaped just before
+
+
+def _printed(safe: str) -> str:
+    """Escaped text with powers, norms and comparisons as a book has them; a number is not broken over two lines."""
 
     def power(match: re.Match[str]) -> str:
         factor = "" if match[1] == "1" else f"{match[1]} × "
-        return f"{factor}10<sup>{match[2].replace('-', '−')}</sup>"
+        return f'<span class="whole">{factor}10<sup>{match[2].replace("-", "−")}</sup></span>'
 
-    safe = str(escape(wording.clean(str(text))))
-    return Markup(_CODE.sub(r"<code>\1</code>", wording.POWER.sub(power, safe)))  # noqa: S704 - escaped just before
+    text = wording.POWER.sub(power, safe).replace("||", "‖")
+    for plain, sign in _SIGNS.items():
+        text = text.replace(plain, sign)
+    return _RAISED.sub(lambda match: f"{match[1]}<sup>{match[2].replace('-', '−')}</sup>", text)
+
+
+def _command(safe: str) -> str:
+    """A command as code; an option is not broken after its dashes."""
+    whole = _OPTION.sub(r'<span class="whole">\1</span>', safe)
+    return f"<code>{whole}</code>"
 
 
 def _thinned(document: Document) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from certify.convex.certificate import DistanceBound, certify_parameters
 from certify.convex.nonsmooth import solve_reference
 from certify.convex.problem import Problem
 from certify.convex.solve import newton_step
+from certify.core.arguments import as_number, shown
 from certify.core.arrays import FloatArray
 from certify.core.errors import BudgetExceededError, ConfigurationError
 
@@ -46,9 +47,9 @@ class Budget:
     def __post_init__(self) -> None:
         for limit in fields(self):
             name, value = limit.name, getattr(self, limit.name)
-            if value is not None and not value >= 0:
+            if value is not None and not as_number(value, f"budget.{name}") >= 0:
                 raise ConfigurationError(
-                    f"a budget must be at least 0, not {value}",
+                    f"a budget must be at least 0, not {shown(value)}",
                     where=f"budget.{name}",
                     mend="raise it or leave it out",
                 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from certify.core.arguments import require_type
 from certify.core.arrays import FloatArray
 from certify.core.errors import ConfigurationError
 from certify.core.knobs import check_knobs, check_names
@@ -126,9 +127,14 @@ class Unlearner(metaclass=_Strict):
             InputError: the task lacks what the method needs, or a loss or weight stopped being finite.
             BudgetExceededError: the budget was used up.
         """
+        require_type(request, Request, "request", "give a Request: Request.of(dataset, ids)")
+        if budget is not None:
+            require_type(budget, Budget, "budget", "give a Budget, or leave it out")
         if isinstance(task, ConvexTask):
             self._check_kind("convex")
             return self._forget_convex(task, request, budget or Budget(), seed)
+        if not hasattr(task, "held_out"):  # a task for networks, which is known by torch alone
+            require_type(task, ConvexTask, "task", "give a ConvexTask(objective, dataset, original), or a NetworkTask")
         return self.forget_fleet(task, [request], budget, [seed], trajectory=trajectory, checkpoint=checkpoint)[0]
 
     def forget_fleet(

@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from certify.core.arguments import require_type
 from certify.core.errors import ConfigurationError
 from certify.core.knobs import check_names, parse_knob
 from certify.core.names import did_you_mean
@@ -34,6 +35,7 @@ def get(name: str) -> type[Unlearner]:
     Raises:
         ConfigurationError: there is none of that name, or an installed package's cannot be loaded.
     """
+    require_type(name, str, "unlearner", "give one of: " + ", ".join(names()))
     if name in _BUILT_IN:
         module, _, kind = _BUILT_IN[name].partition(":")
         return getattr(import_module(f"certify.unlearners.methods.{module}"), kind)  # type: ignore[no-any-return]

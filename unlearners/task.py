@@ -9,8 +9,9 @@ import numpy as np
 from certify.convex.objective import Objective
 from certify.convex.parameters import as_parameters
 from certify.convex.problem import Problem, bind
+from certify.core.arguments import require_type, shown
 from certify.core.arrays import FloatArray, IntArray
-from certify.core.errors import InputError
+from certify.core.errors import ArgumentError, InputError
 from certify.data.dataset import Dataset
 from certify.models.weights import LinearWeights
 
@@ -40,6 +41,9 @@ class Request:
     forgotten: IntArray
     members: IntArray | None = None
 
+    def __post_init__(self) -> None:
+        _require_positions(self.forgotten)
+
     @classmethod
     def of(cls, dataset: Records, ids: Iterable[object]) -> "Request":
         """The request to forget the records with these ids.
@@ -47,7 +51,8 @@ class Request:
         Raises:
             InputError: no id, one that is not in the data, one twice, or all records.
         """
-        positions = dataset.positions(ids)
+        _require_records(dataset)
+        positions = dataset.positions(_listed(ids))
         if np.any(positions < 0):
             raise InputError(
                 f"{int(np.sum(positions < 0))} ids are not in {dataset.where}",
@@ -59,6 +64,8 @@ class Request:
     @classmethod
     def at(cls, dataset: Sized, positions: IntArray, members: IntArray | None = None) -> "Request":
         """The request to forget the records at these positions, of all records or of the members; errors as for :meth:`of`."""
+        _require_records(dataset)
+        _require_positions(positions)
         unique = np.unique(positions)
         total = len(dataset) if members is None else len(members)
         if not 0 < len(unique) < total:
@@ -86,6 +93,35 @@ class Request:
         return Request.at(dataset, positions, np.setdiff1d(members, self.forgotten))
 
 
+def _require_records(dataset: object) -> None:
+    """Whatever names its records by id will do: a dataset, or a task for networks."""
+    if not callable(getattr(dataset, "positions", None)):
+        raise ArgumentError(
+            f"must be a Dataset, not {shown(dataset)}", where="dataset", mend="give the records as a certify Dataset"
+        )
+
+
+def _listed(ids: Iterable[object]) -> list[object]:
+    """The ids one by one; a text is one id, not its letters."""
+    mend = "give a list of ids: whole numbers or texts"
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable) or np.ndim(getattr(ids, "shape", ())) != 1:
+        raise ArgumentError(f"must be a list of ids, not {shown(ids)}", where="ids", mend=mend)
+    try:
+        listed = list(ids)
+    except TypeError:  # an array of no dimension
+        raise ArgumentError(f"must be a list of ids, not {shown(ids)}", where="ids", mend=mend) from None
+    for identifier in listed:
+        require_type(identifier, (str, int, np.integer), "ids", mend)
+    return listed
+
+
+def _require_positions(positions: object) -> None:
+    mend = "give a one-dimensional NumPy array of whole numbers"
+    array = require_type(positions, np.ndarray, "positions", mend)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ArgumentError(f"is an array of {array.dtype} of shape {array.shape}", where="positions", mend=mend)
+
+
 @dataclass(frozen=True, eq=False)
 class ConvexTask:
     """A linear model, its objective, and the records it was trained on.
@@ -99,6 +135,12 @@ class ConvexTask:
     objective: Objective
     dataset: Dataset
     original: LinearWeights | None = None
+
+    def __post_init__(self) -> None:
+        require_type(self.objective, Objective, "objective", "declare it: certify.Objective(loss, l2=...)")
+        require_type(self.dataset, Dataset, "dataset", "give the records as a certify Dataset")
+        if self.original is not None:
+            require_type(self.original, LinearWeights, "original", "give its weights as LinearWeights(coef, intercept)")
 
     @property
     def outputs(self) -> int:

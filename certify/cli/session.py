@@ -33,11 +33,19 @@ _FORMAT = click.option(
 @_SPEC
 @_FORMAT
 def start(spec: str | None, format_name: str) -> int:
-    """Begin a session from the original model of SPEC and all of its records."""
+    """Begin a session from the original model of SPEC and all of its records.
+
+    Whom data.forget already names is deleted at once, as the session's first request.
+    """
     from certify.gate.session.project import Project
 
     with Project.of(spec).start() as session:
-        _show_step(session.log[0], format_name)
+        begun, *requests = session.log
+    if format_name == "json":
+        click.echo(json.dumps(_plain(begun) | {"requests": list(map(_plain, requests))}, indent=2))
+        return 0
+    for step in (begun, *requests):
+        click.echo(_line(step))
     return 0
 
 

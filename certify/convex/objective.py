@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from certify.convex.losses import Loss, get_loss
+from certify.core.arguments import as_flag, shown
 from certify.core.errors import ConfigurationError
 
 
@@ -41,6 +42,7 @@ class Objective:
     Raises:
         ConfigurationError: unknown loss, ``l2`` or ``l1`` not a number, ``l1`` negative, or smoothing or one-vs-rest that does not fit
             the loss.
+        ArgumentError: a flag that is neither True nor False.
     """
 
     loss: str
@@ -52,10 +54,12 @@ class Objective:
     l1: float = 0.0
 
     def __post_init__(self) -> None:
+        for name in ("fit_intercept", "penalize_intercept", "one_vs_rest"):
+            object.__setattr__(self, name, as_flag(getattr(self, name), f"objective.{name}"))
         if self.smoothing is not None:
             if not _is_finite_number(self.smoothing):
                 raise ConfigurationError(
-                    f"smoothing must be a finite number above 0, not {self.smoothing!r}",
+                    f"smoothing must be a finite number above 0, not {shown(self.smoothing)}",
                     where="objective.smoothing",
                     mend="declare the one the model was trained with, or remove it",
                 )
@@ -63,13 +67,13 @@ class Objective:
         get_loss(self.loss, self.smoothing, one_vs_rest=self.one_vs_rest)
         if not _is_finite_number(self.l2):
             raise ConfigurationError(
-                f"l2 must be a finite number, not {self.l2!r}",
+                f"l2 must be a finite number, not {shown(self.l2)}",
                 where="objective.l2",
                 mend="give the total coefficient of ||w||^2 / 2",
             )
         if not _is_finite_number(self.l1) or self.l1 < 0:
             raise ConfigurationError(
-                f"l1 must be a finite number of at least 0, not {self.l1!r}",
+                f"l1 must be a finite number of at least 0, not {shown(self.l1)}",
                 where="objective.l1",
                 mend="give the total coefficient of ||w||_1, or leave it out",
             )

@@ -30,6 +30,10 @@ class InputError(CertifyError):
     """A file or an array cannot be read or makes no sense (exit 2)."""
 
 
+class ArgumentError(InputError, ValueError):
+    """An argument of a function is of the wrong type or makes no sense (exit 2); a ValueError too, as Python has it."""
+
+
 class AssumptionViolatedError(CertifyError):
     """A theorem does not apply: nothing can be certified (exit 4)."""
 

@@ -5,6 +5,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any, cast, get_type_hints
 
+from certify.core.arguments import shown
 from certify.core.errors import ConfigurationError
 from certify.core.names import did_you_mean
 
@@ -24,9 +25,8 @@ def check_knobs(value: Any, where: str) -> None:
         try:
             _adapter(type(value), knob.name).validate_python(given, strict=True)
         except ValidationError as error:
-            shown = repr(given) if isinstance(given, int | float | str | None) else type(given).__name__
             raise ConfigurationError(
-                f"{shown[:40]} makes no sense ({error.errors()[0]['msg'].lower()})",
+                f"{shown(given)} makes no sense ({error.errors()[0]['msg'].lower()})",
                 where=f"{where}.{knob.name}",
                 mend=f"the default is {knob.default}",
             ) from None

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from certify.core.arrays import AnyArray, FloatArray, IntArray
-from certify.core.rows import blocks, is_sparse, stored_entries
+from certify.core.rows import blocks, stored_entries
 from certify.data.dataset import Dataset
+from certify.data.sparse_copies import sparse_near_copies
 
 NEARNESS = 0.01
 """Two records are near copies when they differ by at most this many standard deviations in every feature and in the target."""
@@ -25,11 +26,11 @@ def near_copies(data: Dataset, other: Dataset) -> int | None:
     Targets count as a feature; a feature without spread must be equal.
 
     Args:
-        data: records to search; not searched when sparse, or when too many would have to be compared.
+        data: records to search; not searched when too many would have to be compared.
         other: records to look for, with the same features.
     """
     if stored_entries(data.X) is not None:
-        return None
+        return sparse_near_copies(data, other, NEARNESS, _WORK)
     centre, spread = _moments(data)
     directions = _directions(spread)
     widths = NEARNESS * (spread @ np.abs(directions)) * 1.001
@@ -57,9 +58,7 @@ def near_copies(data: Dataset, other: Dataset) -> int | None:
 
 def _columns(data: Dataset, rows: slice | IntArray) -> FloatArray:
     """Features and target side by side, as float64."""
-    features = data.X[rows]
-    dense = features.toarray() if is_sparse(features) else features
-    return np.column_stack([dense, data.y[rows]]).astype(np.float64, copy=False)
+    return np.column_stack([data.X[rows], data.y[rows]]).astype(np.float64, copy=False)
 
 
 def _all_columns(data: Dataset) -> Iterator[FloatArray]:

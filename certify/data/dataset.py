@@ -217,11 +217,17 @@ def parse_ids(lines: Sequence[str], dataset: Dataset, where: str) -> IntArray:
     positions = dataset.positions(values)
     missing = [number for (number, _), position in zip(numbered, positions, strict=True) if position < 0]
     if missing:
+        unknown = [value for value, position in zip(values, positions, strict=True) if position < 0]
+        spaced = spaced_ids(dataset.ids, unknown)
         raise InputError(
-            f"{len(missing)} of {len(numbered)} ids are not in {dataset.where} (first: line {missing[0]})",
+            f"{len(missing)} of {len(numbered)} ids are not in {dataset.where} (first: line {missing[0]})"
+            + (f"; {len(spaced)} of them would match but for {_SPACES}" if spaced else ""),
             where=where,
-            mend="check that the ids are those of the training data",
+            mend=f"take the spaces off the ids in {dataset.where}: in a file of lines they do not count"
+            if spaced
+            else "check that the ids are those of the training data",
         )
+    _refuse_spaced_twins(lines, numbered, dataset, where)
     _refuse_repeats([number for number, _ in numbered], positions, where)
     if len(positions) == len(dataset):
         raise InputError(
@@ -230,6 +236,35 @@ def parse_ids(lines: Sequence[str], dataset: Dataset, where: str) -> IntArray:
             mend="withdraw the model instead",
         )
     return positions
+
+
+_SPACES = "spaces around the id there"
+
+
+def spaced_ids(ids: AnyArray, asked: Iterable[object]) -> set[str]:
+    """Those of the asked ids, without spaces around them, that stand in the data with spaces around them."""
+    texts = {identifier for identifier in asked if isinstance(identifier, str)}
+    if ids.dtype.kind != "U" or not texts:
+        return set()
+    found: set[str] = set()
+    for start in range(0, len(ids), _BLOCK):
+        block = ids[start : start + _BLOCK].tolist()
+        found |= {stripped for text in block if (stripped := text.strip()) != text and stripped in texts}
+    return found
+
+
+def _refuse_spaced_twins(
+    lines: Sequence[str], numbered: Sequence[tuple[int, str]], dataset: Dataset, where: str
+) -> None:
+    """Two ids that differ in spaces around them alone are two people to the data, and one to a file of lines."""
+    outer = {text: number for number, text in numbered if lines[number - 1] != text}
+    twins = spaced_ids(dataset.ids, outer)
+    if twins:
+        raise InputError(
+            f"line {min(outer[text] for text in twins)} has spaces around its id, and {dataset.where} knows that id both with and without",
+            where=where,
+            mend="take the spaces off the ids in the data, so that no two people have the same one",
+        )
 
 
 def _as_id(text: str, dataset: Dataset) -> object:

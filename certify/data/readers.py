@@ -161,7 +161,7 @@ def _from_table(path: Path, table: dict[str, AnyArray], columns: Columns) -> Dat
     if not features:
         raise ConfigurationError("no feature column is left", where="data.columns.features", mend="name the features")
     X = np.column_stack([_numbers(path, name, table[name]) for name in features])
-    ids = np.arange(len(X)) if columns.id is None else _ids(table[columns.id])
+    ids = np.arange(len(X)) if columns.id is None else _ids(path, columns.id, table[columns.id])
     weight = (
         None if columns.sample_weight is None else _numbers(path, columns.sample_weight, table[columns.sample_weight])
     )
@@ -217,11 +217,19 @@ def _is_number(value: Any) -> bool:
     return True
 
 
-def _ids(column: AnyArray) -> AnyArray:
-    """Ids as whole numbers where all of them are, otherwise as strings."""
+def _ids(path: Path, name: str, column: AnyArray) -> AnyArray:
+    """Ids as whole numbers where all of them are, otherwise as strings; spaces around an id do not count."""
     if column.dtype.kind in "iu":
         return column
-    texts = [str(value).strip() for value in column.tolist()]
+    given = [str(value) for value in column.tolist()]
+    texts = [text.strip() for text in given]
+    same = len(set(given)) - len(set(texts))
+    if same:
+        raise InputError(
+            f"{same} ids in column {name!r} equal another one but for spaces around it, which do not count",
+            where=str(path),
+            mend="give each record its own id",
+        )
     if all(WHOLE_NUMBER.fullmatch(text) and len(text) < 19 for text in texts):
         return np.array([int(text) for text in texts])
     return np.array(texts)

@@ -9,7 +9,8 @@ from typing import Any
 
 from certify.core.errors import InputError
 from certify.core.rounding import format_upper
-from certify.gate.ledger import Entry, Ledger
+from certify.gate.entries import Entry
+from certify.gate.ledger import Ledger
 from certify.gate.load import load_spec
 from certify.gate.release import booked_files, recover, refuse_changed_files
 

@@ -15,6 +15,7 @@ from certify.core.files import FileRecord
 from certify.core.verdict import Verdict, worst
 from certify.data.copies import near_copies
 from certify.gate import claims
+from certify.gate.assumptions import assumptions
 from certify.gate.evidence import read_evidence
 from certify.gate.inputs import Inputs, Model
 from certify.gate.measure import Measurement, distance_limit, try_measure
@@ -50,9 +51,9 @@ def build_document(
     """Everything a check found, as one document."""
     policy, forgotten = inputs.loaded.spec.policy, inputs.dataset.take(inputs.forgotten)
     copies, near = inputs.retained.copies_of(forgotten), near_copies(inputs.retained, forgotten)
-    assumptions = claims.assumptions(inputs, policy, measured, refusal, copies, near)
+    conditions = assumptions(inputs, policy, measured, refusal, copies, near)
     verdict = worst([check.verdict for check in checks])
-    if verdict is Verdict.PASS and any(item.status == "violated" for item in assumptions):
+    if verdict is Verdict.PASS and any(item.status == "violated" for item in conditions):
         verdict = Verdict.REFUSED  # a violated assumption is never a pass, whatever the checks say
     return Document(
         schema_version=SCHEMA_VERSION,
@@ -65,7 +66,7 @@ def build_document(
         policy=_policy(policy),
         checks=checks,
         guarantee=claims.guarantee(verdict, policy, measured),
-        assumptions=assumptions,
+        assumptions=conditions,
         not_covered=claims.NOT_COVERED,
         reproduction=Reproduction(
             command=f"certify check {inputs.loaded.path.name}", spec=_digest(inputs.loaded.record)

@@ -16,110 +16,18 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 from certify.core.errors import ConfigurationError, InputError, TamperedError
-from certify.core.files import check_writable, read_text, write_file
+from certify.core.files import check_writable
 from certify.gate.database import database_errors, lenient_text
+from certify.gate.entries import GENESIS, SCHEMA, Entry, KeyFile, canonical, charges_digest, entry_digest, sealed
+from certify.gate.schema_text import require_schema
 from certify.privacy.composition import total_mu
 
 _WAIT_SECONDS = 30.0
-_GENESIS = "0" * 64
-_SCHEMA = """
-CREATE TABLE entries (
-    sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, time TEXT NOT NULL, body TEXT NOT NULL,
-    previous TEXT NOT NULL, digest TEXT NOT NULL
-) STRICT;
-CREATE TABLE charges (
-    sequence INTEGER NOT NULL REFERENCES entries (sequence), record TEXT NOT NULL, mu REAL NOT NULL,
-    PRIMARY KEY (sequence, record)
-) STRICT, WITHOUT ROWID;
-CREATE TRIGGER entries_keep BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger only grows'); END;
-CREATE TRIGGER entries_stay BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'the ledger only grows'); END;
-CREATE TRIGGER charges_keep BEFORE UPDATE ON charges BEGIN SELECT RAISE(ABORT, 'the ledger only grows'); END;
-CREATE TRIGGER charges_stay BEFORE DELETE ON charges BEGIN SELECT RAISE(ABORT, 'the ledger only grows'); END;
-"""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One event.
-
-    Attributes:
-        sequence: 1, 2, 3, ...; the order that counts, whatever the clock said.
-        kind: ``created`` or ``release``.
-        time: UTC, as the machine's clock had it.
-        body: what happened, without anything that identifies a record.
-        previous: digest of the entry before.
-        digest: of this entry.
-    """
-
-    sequence: int
-    kind: str
-    time: str
-    body: dict[str, Any]
-    previous: str
-    digest: str
-
-
-@dataclass(frozen=True)
-class KeyFile:
-    """The secret key, the project's name, and the head of the ledger as last known."""
-
-    project: str
-    key: str
-    sequence: int
-    digest: str
-    pending: str | None = None
-    version: int = 1
-    kind: ClassVar[str] = "ledger"
-
-    def save(self, path: Path) -> None:
-        """Write it whole or not at all, readable by its owner alone."""
-        write_file(path, _key_text(self).encode(), mode=0o600)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read it back.
-
-        Raises:
-            InputError: missing or damaged.
-        """
-        text, _ = read_text(path)
-        try:
-            raw = json.loads(text)
-            raw["version"] = raw.pop(f"certify_{cls.kind}_key")
-            found = cls(**raw)
-            bytes.fromhex(found.key)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise InputError(
-                f"is not a {cls.kind} key, or a damaged one", where=str(path), mend="restore it from where you keep it"
-            ) from None
-        return found
-
-
-def _key_text(key: KeyFile) -> str:
-    content = {f"certify_{key.kind}_key": key.version} | {
-        name: value for name, value in key.__dict__.items() if name != "version"
-    }
-    return json.dumps(content, indent=2) + "\n"
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: one text for one value."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-def _digest(project: str, sequence: int, kind: str, time: str, body: str, previous: str) -> str:
-    return hashlib.sha256(canonical([project, sequence, kind, time, body, previous]).encode()).hexdigest()
-
-
-def charges_digest(charges: Iterable[tuple[str, float]]) -> str:
-    """Digest of who is charged how much, in order of the records."""
-    return hashlib.sha256("\n".join(f"{record} {mu!r}" for record, mu in sorted(charges)).encode()).hexdigest()
 
 
 class Ledger:
@@ -170,7 +78,7 @@ class Ledger:
     def head(self) -> tuple[int, str]:
         """Sequence and digest of the last entry."""
         row = self._connection.execute("SELECT sequence, digest FROM entries ORDER BY sequence DESC LIMIT 1").fetchone()
-        return (0, _GENESIS) if row is None else (row[0], row[1])
+        return (0, GENESIS) if row is None else (row[0], row[1])
 
     @property
     def project(self) -> str:
@@ -204,7 +112,7 @@ class Ledger:
         listed = sorted(charges)
         sequence, previous = self.head()
         text = canonical(body | {"charges": charges_digest(listed)})
-        entry = _sealed(self._key.project, sequence + 1, kind, text, previous)
+        entry = sealed(self._key.project, sequence + 1, kind, text, previous)
         self._connection.execute(
             "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)",
             (entry.sequence, kind, entry.time, text, previous, entry.digest),
@@ -235,12 +143,12 @@ class Ledger:
         self._key.save(self._key_path)
 
     def verify(self) -> None:
-        """Walk the chain and compare its head with the key file.
+        """Walk the chain, compare its head with the key file, and the tables and triggers with ours.
 
         Raises:
-            TamperedError: with the first entry that is wrong.
+            TamperedError: with the first thing that is wrong.
         """
-        previous, count = _GENESIS, 0
+        previous, count = GENESIS, 0
         for row in self._connection.execute(
             "SELECT sequence, kind, time, body, previous, digest FROM entries ORDER BY sequence"
         ):
@@ -248,6 +156,7 @@ class Ledger:
             self._verify_entry(row, count, previous)
             previous = row[5]
         self._verify_head(count, previous)
+        require_schema(self._connection, SCHEMA, self.path, "restore the ledger")
 
     def _verify_entry(self, row: tuple[int, str, str, str, str, str], expected: int, previous: str) -> None:
         sequence, kind, time, body, before, digest = row
@@ -257,7 +166,7 @@ class Ledger:
                 where=str(self.path),
                 mend="restore the ledger; a release is not accounted for",
             )
-        if before != previous or digest != _digest(self._key.project, sequence, kind, time, body, before):
+        if before != previous or digest != entry_digest(self._key.project, sequence, kind, time, body, before):
             raise TamperedError(
                 f"entry {sequence} was changed, or belongs to another project",
                 where=str(self.path),
@@ -284,13 +193,6 @@ class Ledger:
         raise TamperedError(what, where=str(self.path), mend="restore the newest ledger together with its key")
 
 
-def _sealed(project: str, sequence: int, kind: str, body: str, previous: str) -> Entry:
-    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Entry(
-        sequence, kind, time, json.loads(body), previous, _digest(project, sequence, kind, time, body, previous)
-    )
-
-
 def _create(path: Path, key_path: Path) -> None:
     """A new, empty ledger: the database is made complete under another name first."""
     check_writable(path)
@@ -299,11 +201,11 @@ def _create(path: Path, key_path: Path) -> None:
     temporary.unlink(missing_ok=True)
     connection = sqlite3.connect(temporary, isolation_level=None)
     with _database_errors(path):
-        connection.executescript(_SCHEMA)
+        connection.executescript(SCHEMA)
         body = canonical({"project": project, "charges": charges_digest(())})
-        entry = _sealed(project, 1, "created", body, _GENESIS)
+        entry = sealed(project, 1, "created", body, GENESIS)
         connection.execute(
-            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", (1, "created", entry.time, body, _GENESIS, entry.digest)
+            "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", (1, "created", entry.time, body, GENESIS, entry.digest)
         )
     connection.close()
     KeyFile(project, secrets.token_hex(32), 1, entry.digest).save(key_path)

@@ -1,5 +1,6 @@
 """Reading the spec: from TOML to types, with one clear line for whatever is wrong."""
 
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from certify.core.arguments import require_type, shown
 from certify.core.errors import ConfigurationError
 from certify.core.files import FileRecord, read_text
 from certify.core.names import did_you_mean
@@ -26,6 +28,13 @@ _WRONG_TYPE = {
     "list_type": ("a list", 'write it as ["..."]'),
     "string_too_short": ("text that is not empty", "fill it in, or remove the key if it is optional"),
     "too_short": ("a list that is not empty", "fill it in, or remove the key if it is optional"),
+}
+
+_LIMITS = {
+    "ge": "greater than or equal to",
+    "gt": "greater than",
+    "le": "less than or equal to",
+    "lt": "less than",
 }
 
 
@@ -49,7 +58,7 @@ def find_spec(path: str | Path | None) -> Path:
         ConfigurationError: none of them is there.
     """
     if path is not None:
-        given = Path(path)
+        given = Path(require_type(path, (str, os.PathLike), "spec", "give the path of the spec file as text or Path"))
         _require_text(str(given))
         return given / DEFAULT_SPEC if _is_folder(given) else given
     if Path(DEFAULT_SPEC).is_file():
@@ -146,8 +155,16 @@ def _words(problem: ErrorDetails, key: str) -> tuple[str, str]:
     if problem["type"] in _WRONG_TYPE:
         what, mend = _WRONG_TYPE[problem["type"]]
         return f"{key} must be {what}", mend.format(key=key)
-    rule = problem["msg"].lower().removeprefix("input should be ")
-    return f"{key} must be {rule}, not {str(problem['input'])[:40]}", "correct the value"
+    return f"{key} must be {_rule(problem)}, not {shown(problem['input'])}", "correct the value"
+
+
+def _rule(problem: ErrorDetails) -> str:
+    """What a value must be; pydantic itself writes 1e150 with all of its zeros."""
+    for name, words in _LIMITS.items():
+        limit = problem.get("ctx", {}).get(name)
+        if limit is not None:
+            return f"{words} {shown(limit)}"
+    return problem["msg"].lower().removeprefix("input should be ")
 
 
 def _section_of(location: tuple[int | str, ...]) -> type[BaseModel] | None:

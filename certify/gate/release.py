@@ -20,8 +20,9 @@ from certify.core.errors import ConfigurationError, InputError, TamperedError
 from certify.core.files import check_writable, read_bytes, remove_quietly, write_file
 from certify.core.verdict import Verdict
 from certify.gate.check import CheckResult, check_inputs
+from certify.gate.entries import Entry
 from certify.gate.inputs import Inputs, load_inputs
-from certify.gate.ledger import Entry, Ledger
+from certify.gate.ledger import Ledger
 from certify.gate.load import load_spec
 from certify.gate.measure import charged_mu
 from certify.gate.standing import Standing, standing_in
@@ -208,7 +209,7 @@ def refuse_changed_files(ledger: Ledger) -> None:
     """
     for entry in ledger.entries():
         for path, digest in booked_files(ledger, entry).items():
-            if path.exists() and sha256(read_bytes(path)[0]) != digest:
+            if path.exists() and (not path.is_file() or sha256(read_bytes(path)[0]) != digest):
                 raise TamperedError(
                     "is not the file that the ledger booked: it was changed after its release, or the ledger is another project's",
                     where=str(path),

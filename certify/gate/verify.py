@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from certify.core.arrayfiles import record_of
-from certify.core.errors import CertifyError, InputError
-from certify.core.files import open_input, read_bytes
+from certify.core.errors import CertifyError, InputError, TamperedError
+from certify.core.files import decode, open_input, read_bytes
 from certify.core.verdict import Verdict, worst
+from certify.gate.booked import booking_of
 from certify.gate.check import check_inputs
 from certify.gate.inputs import load_inputs
 from certify.gate.ledger import Ledger
 from certify.gate.load import LoadedSpec, load_spec
 from certify.gate.release import booked_files, sha256
-from certify.reports.schema import Document, FileDigest, fields_of, read_document
+from certify.reports.schema import Document, FileDigest, fields_of, parse_document
 
 _NOT_COMPARED = {"created", "tool", "release", "evidence", "exit_code", "verdict"}
 _OF_THE_LEDGER = {"ledger", "tombstones"}
@@ -57,16 +58,41 @@ def verify(certificate: str | Path) -> Verification:
         certificate: a JSON document; its files are looked for where it says and beside it.
 
     Raises:
-        InputError: it is not a certificate.
+        InputError: it is not a certificate, and no ledger near it booked another content under its name.
+        TamperedError: it is not a certificate, and a ledger that might know it was changed too.
     """
     path = Path(certificate)
-    document = read_document(path)
+    content = read_bytes(path)[0]
+    try:
+        document = parse_document(decode(content, path), where=str(path))
+    except InputError as error:
+        changed = _other_than_booked(path, content)
+        if changed is None:
+            raise
+        return Verification((Finding("certificate", Verdict.FAIL, f"{changed} (it {error.what})"),))
     findings = [_verdict(document), *(_file(path, label, file) for label, file in _files(document))]
     spec = _found(path, document.reproduction.spec.path)
     if spec is None:
         missing = Finding("recomputation", Verdict.REFUSED, "the spec is not here, so nothing could be computed again")
-        return Verification((*findings, missing))
-    return Verification((*findings, *_ledger(path, spec, document), *_recomputed(spec, document)))
+        return Verification((*findings, *_unasked(path, content), missing))
+    return Verification((*findings, *_ledger(path, content, spec, document), *_recomputed(spec, document)))
+
+
+def _other_than_booked(path: Path, content: bytes) -> str | None:
+    """How the bytes differ from what a ledger booked under this path; None where they do not, or no ledger knows it."""
+    booking = booking_of(path)
+    if booking is None or booking.digest == sha256(content):
+        return None
+    return f"was changed: entry {booking.sequence} of {booking.ledger} booked other bytes"
+
+
+def _unasked(path: Path, content: bytes) -> list[Finding]:
+    """What a ledger knows of a certificate that names none: it may have been made to keep silent."""
+    try:
+        changed = _other_than_booked(path, content)
+    except TamperedError as error:
+        return [Finding("ledger", Verdict.FAIL, str(error))]
+    return [] if changed is None else [Finding("certificate", Verdict.FAIL, changed)]
 
 
 def _verdict(document: Document) -> Finding:
@@ -111,25 +137,25 @@ def _file(certificate: Path, label: str, file: FileDigest) -> Finding:
     return Finding(label, Verdict.PASS, f"{path}: digest agrees")
 
 
-def _ledger(certificate: Path, spec: Path, document: Document) -> list[Finding]:
+def _ledger(certificate: Path, content: bytes, spec: Path, document: Document) -> list[Finding]:
     """The entry that booked this certificate, byte for byte."""
     part = document.release
     if part is None:
-        return []
+        return _unasked(certificate, content)
     try:
         loaded = load_spec(spec)
         with Ledger.open(loaded.resolve(loaded.spec.ledger.path), loaded.resolve(loaded.spec.ledger.key)) as ledger:
-            return [_booked(ledger, certificate, part.ledger_sequence)]
+            return [_booked(ledger, content, part.ledger_sequence)]
     except InputError as error:
         return [Finding("ledger", Verdict.REFUSED, str(error))]
     except CertifyError as error:
         return [Finding("ledger", Verdict.FAIL, str(error))]
 
 
-def _booked(ledger: Ledger, certificate: Path, sequence: int) -> Finding:
+def _booked(ledger: Ledger, content: bytes, sequence: int) -> Finding:
     entry = next((entry for entry in ledger.entries() if entry.sequence == sequence), None)
     digests = set(booked_files(ledger, entry).values()) if entry is not None else set()
-    if sha256(read_bytes(certificate)[0]) in digests:
+    if sha256(content) in digests:
         return Finding("ledger", Verdict.PASS, f"entry {sequence} booked this certificate, byte for byte")
     return Finding("ledger", Verdict.FAIL, f"entry {sequence} did not book these bytes: the certificate was changed")
 

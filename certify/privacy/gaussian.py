@@ -19,6 +19,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import erfcx, ndtr
 
+from certify.core.arguments import at_least, at_most, shown
+from certify.core.bounds import LowerBound, UpperBound
+from certify.core.errors import ArgumentError
 from certify.core.rounding import up
 
 _SAFETY = 1.0 + 2.0**-38
@@ -60,7 +63,6 @@ def _curve(epsilon: float, mu: float) -> float:
 
 def _upper(mu: float, epsilon: float) -> float:
     """The curve, raised by more than its error."""
-    mu, epsilon = float(mu), float(epsilon)  # a NumPy scalar would warn where a float quietly overflows
     if mu == 0:
         return 0.0
     if math.isinf(mu) or epsilon / mu - 0.5 * mu < -38:
@@ -70,13 +72,29 @@ def _upper(mu: float, epsilon: float) -> float:
     return min(1.0, max(_curve(epsilon, mu), 0.0) * _SAFETY + _TINY)
 
 
-def _require(*, mu: float = 0.0, epsilon: float = 0.0, delta: float = 0.5) -> None:
-    if not mu >= 0:
-        raise ValueError(f"mu must be at least 0, not {mu}")
-    if not epsilon >= 0:
-        raise ValueError(f"epsilon must be at least 0, not {epsilon}")
-    if not 0 < delta < 1:
-        raise ValueError(f"delta must lie strictly between 0 and 1, not {delta}")
+def _shift(mu: object) -> float:
+    value = at_least(mu, "mu")
+    if not value >= 0:
+        raise ArgumentError(f"mu must be at least 0, not {shown(value)}", where="mu", mend="give distance / noise_std")
+    return value
+
+
+def _threshold(epsilon: object) -> float:
+    value = at_most(epsilon, "epsilon")
+    if not value >= 0:
+        raise ArgumentError(
+            f"epsilon must be at least 0, not {shown(value)}", where="epsilon", mend="correct the value"
+        )
+    return value
+
+
+def _chance(value: object, name: str, convert: Callable[[object, str], float] = at_most) -> float:
+    number = convert(value, name)
+    if not 0 < number < 1:
+        raise ArgumentError(
+            f"{name} must lie strictly between 0 and 1, not {shown(number)}", where=name, mend="correct the value"
+        )
+    return number
 
 
 def delta(mu: float, epsilon: float) -> float:
@@ -87,13 +105,12 @@ def delta(mu: float, epsilon: float) -> float:
         epsilon: privacy-loss threshold, at least 0.
 
     Raises:
-        ValueError: an argument is negative or not a number.
+        ArgumentError: an argument is negative or not a number (an InputError, and a ValueError).
 
     >>> round(delta(1.0, 1.0), 6)
     0.126937
     """
-    _require(mu=mu, epsilon=epsilon)
-    return _upper(mu, epsilon)
+    return _upper(_shift(mu), _threshold(epsilon))
 
 
 def _bisect(holds: Callable[[float], bool], no: float, yes: float) -> float:
@@ -114,12 +131,12 @@ def epsilon(mu: float, delta: float) -> float:
     Zero where the total variation of the two worlds is already at most ``delta``.
 
     Raises:
-        ValueError: ``mu`` is negative or ``delta`` is not in (0, 1).
+        ArgumentError: ``mu`` is negative or ``delta`` is not in (0, 1).
 
     >>> round(epsilon(0.26805, 1e-5), 4)
     1.0
     """
-    _require(mu=mu, delta=delta)
+    mu, delta = _shift(mu), _chance(delta, "delta")
     if math.isinf(mu):
         return math.inf
     if _upper(mu, 0.0) <= delta:
@@ -135,12 +152,12 @@ def mu(epsilon: float, delta: float) -> float:
     """Largest mu, rounded down, whose release is (``epsilon``, ``delta``)-indistinguishable.
 
     Raises:
-        ValueError: ``epsilon`` is negative or ``delta`` is not in (0, 1).
+        ArgumentError: ``epsilon`` is negative or ``delta`` is not in (0, 1).
 
     >>> round(mu(1.0, 1e-5), 5)
     0.26805
     """
-    _require(epsilon=epsilon, delta=delta)
+    epsilon, delta = _threshold(epsilon), _chance(delta, "delta")
     too_much = 1.0
     while _upper(too_much, epsilon) <= delta:
         too_much *= 2
@@ -148,10 +165,29 @@ def mu(epsilon: float, delta: float) -> float:
 
 
 def ratio(distance: float, noise_std: float) -> float:
-    """``mu = distance / noise_std``, rounded up; infinite where the distance is infinite or not a number."""
-    if not noise_std > 0:
-        raise ValueError(f"noise_std must be above 0, not {noise_std}")
-    value = distance / noise_std
+    """``mu = distance / noise_std``, rounded up; infinite where the distance is infinite or not a number.
+
+    Raises:
+        ArgumentError: ``noise_std`` is not above 0, ``distance`` is negative, or one of them is no number.
+    """
+    if isinstance(noise_std, UpperBound) or isinstance(distance, LowerBound):
+        raise ArgumentError(
+            "a bound of the wrong direction",
+            where="distance, noise_std",
+            mend="give a distance from above, noise from below",
+        )
+    shift, std = at_least(distance, "distance"), at_most(noise_std, "noise_std")
+    if not std > 0:
+        raise ArgumentError(
+            f"noise_std must be above 0, not {shown(std)}",
+            where="noise_std",
+            mend="give the noise's standard deviation",
+        )
+    if shift < 0:
+        raise ArgumentError(
+            f"distance must be at least 0, not {shown(shift)}", where="distance", mend="give a certified distance"
+        )
+    value = shift / std
     return up(value) if math.isfinite(value) else math.inf
 
 
@@ -160,13 +196,11 @@ def attacker_accuracy(mu: float) -> float:
 
     ``Phi(mu/2) = (1 + total variation) / 2`` (Neyman-Pearson).
     """
-    _require(mu=mu)
-    return min(1.0, float(ndtr(0.5 * mu)) * _SAFETY)
+    return min(1.0, float(ndtr(0.5 * _shift(mu))) * _SAFETY)
 
 
 def attacker_tpr(mu: float, fpr: float) -> float:
     """Upper bound on the true-positive rate of any test with false-positive rate ``fpr``: ``Phi(mu + Phi^-1(fpr))``."""
     from scipy.special import ndtri
 
-    _require(mu=mu, delta=fpr)
-    return min(1.0, float(ndtr(mu + ndtri(fpr))) * _SAFETY)
+    return min(1.0, float(ndtr(_shift(mu) + ndtri(_chance(fpr, "fpr", at_least)))) * _SAFETY)

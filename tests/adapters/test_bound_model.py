@@ -117,10 +117,10 @@ REFUSED = {
     "huber": (linear_model.HuberRegressor, "real", "estimates a scale"),
     "constrained": (lambda: Ridge(positive=True), "real", "positive=True"),
     "crammer-singer": (lambda: svm.LinearSVC(multi_class="crammer_singer", random_state=0), "classes", "crammer_singer"),
-    "modified huber": (lambda: SGDClassifier(loss="modified_huber"), "binary", "minimised modified_huber"),
+    "modified huber": (lambda: SGDClassifier(loss="modified_huber"), "binary", "minimised the loss 'modified_huber'"),
     "sgd without penalty": (lambda: SGDClassifier(loss="log_loss", penalty=None), "binary", "without a penalty"),
     "early stopping": (lambda: SGDClassifier(loss="log_loss", early_stopping=True), "binary", "early_stopping=True"),
-    "tweedie": (lambda: linear_model.TweedieRegressor(power=1.5), "counts", "power 1.5 and the log link"),
+    "tweedie": (lambda: linear_model.TweedieRegressor(power=1.5), "counts", "power 1.5 and the link 'log'"),
     "heads with class weights": (lambda: svm.LinearSVC(class_weight="balanced"), "classes", "class weights and one-versus-rest"),
 }  # fmt: skip
 
@@ -269,5 +269,5 @@ def test_every_adapter_is_tried_in_the_tests_of_conventions():
     source = inspect.getsource(sys.modules[__name__]) + (
         __import__("pathlib").Path(__file__).with_name("test_sklearn_conventions.py").read_text(encoding="utf-8")
     )
-    missing = [name for name in adapters._ADAPTERS if name not in source and name != "Lasso"]
+    missing = [name for name in adapters.ADAPTERS if name not in source and name != "Lasso"]
     assert not missing

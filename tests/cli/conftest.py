@@ -1,12 +1,12 @@
 """The command in this process, and what every refusal has in common."""
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from by_path import load
 
 from certify.cli.app import _run
 
@@ -15,13 +15,7 @@ _CORE_IDS = ("person-0", "person-1")
 
 @pytest.fixture(scope="session")
 def projects() -> ModuleType:
-    path = Path(__file__).resolve().parents[1] / "gate" / "projects.py"
-    spec = importlib.util.spec_from_file_location("certify_test_projects", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("gate/projects")
 
 
 @pytest.fixture

@@ -73,3 +73,40 @@ def test_ids_of_any_whole_number_are_found(project, projects, certify, first):
     project.data(ids=np.array([first + row for row in range(200)], dtype=dtype))
     project.write("forget.txt", "".join(f"{first + row}\n" for row in projects.FORGOTTEN))
     assert certify("check", project.path, "--quiet").code == 0
+
+
+def spaced(project, *rows: int):
+    """These people's ids with spaces around them in the data, where they count."""
+    ids = project.arrays["ids"].astype("U32")
+    for row in rows:
+        ids[row] = f" {ids[row]}  "
+    project.data(ids=ids)
+
+
+@pytest.mark.parametrize("line", ["person-0003", " person-0003  ", "\tperson-0003"])
+def test_an_id_that_matches_but_for_spaces_around_it_is_said_to(project, refuses, line):
+    spaced(project, 3)
+    project.write("forget.txt", f"person-0050\n{line}\nperson-0077\n")
+    refuses(
+        project,
+        "forget.txt: 1 of 3 ids are not in /train.npz (first: line 2)",
+        "1 of them would match but for spaces around the id there",
+        "take the spaces off the ids in /train.npz",
+    )
+
+
+def test_how_many_ids_match_but_for_spaces_is_counted(project, refuses):
+    spaced(project, 3, 50)
+    project.write("forget.txt", "person-0003\nperson-0050\nperson-9999\nperson-0077\n")
+    refuses(project, "3 of 4 ids are not in /train.npz (first: line 1); 2 of them would match but for spaces")
+
+
+def test_an_id_with_spaces_is_not_taken_for_the_one_without(project, refuses, certify):
+    """The data know "a" and " a  ", two people: which of them a line with spaces means, nobody can tell."""
+    ids = project.arrays["ids"].astype("U32")
+    ids[4] = f" {ids[3]}  "
+    project.data(ids=ids)
+    project.write("forget.txt", "person-0050\n person-0003  \n")
+    refuses(project, "forget.txt: line 2 has spaces around its id", "both with and without")
+    project.write("forget.txt", "person-0003\nperson-0050\nperson-0077\nperson-0121\n")  # without spaces it is plain
+    assert certify("check", project.path, "--quiet").code == 0

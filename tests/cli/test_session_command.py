@@ -103,10 +103,14 @@ def test_without_a_data_file_of_its_own_only_deletions_can_be_exported(
     monkeypatch.chdir(project.folder)
     requests(project, projects)
     original = Path("train.npz").read_bytes()
+    Path("forget.txt").unlink()
     assert certify("session", "start").code == 0
     assert certify("session", "delete", "leave.txt").code == 0
-    assert certify("session", "export").code == 2  # the project's files are there
-    assert certify("session", "export", "--force").code == 2  # and its forget file names others
+    assert certify("session", "export").code == 2  # the project's weights are there
+    Path("forget.txt").write_text("person-0003\nperson-0077\n")
+    refused = certify("session", "export", "--force")
+    assert refused.code == 2
+    assert "names 1 records that the session has not deleted" in refused.stderr
     Path("forget.txt").unlink()
     assert certify("session", "export", "--force").code == 0
     assert certify("check").code == 0
@@ -216,3 +220,101 @@ def test_an_export_does_not_lose_the_names_of_people_to_be_forgotten(
     assert certify("session", "delete", "rest.txt").code == 0
     assert certify("session", "export", "--force").code == 0
     assert "person-0100" in Path("forget.txt").read_text()
+
+
+# --------------------------------------------------------------- a forget file that is there before the session
+
+
+def test_whom_the_forget_file_already_names_is_deleted_at_the_start(
+    project: Any, certify: Certify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.folder)
+    done = certify("session", "start")
+    assert (done.code, done.stderr) == (0, "")
+    first, second = done.stdout.splitlines()
+    assert "begun with 200" in first
+    assert "deleted 4; 196 retained" in second
+    status = json.loads(certify("session", "status", "--format", "json").stdout)
+    assert [entry["kind"] for entry in status["requests"]] == ["start", "delete"]
+    # nothing is left to do: the export takes the forget file for its own, and what it writes passes
+    assert certify("session", "export", "--force").code == 0
+    checked = json.loads(certify("check", "--format", "json").stdout)
+    assert checked["verdict"] == "pass"
+    assert checked["request"]["forgotten"] == 4
+
+
+def test_the_first_request_stands_in_the_machine_output(
+    project: Any, certify: Certify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.folder)
+    begun = json.loads(certify("session", "start", "--format", "json").stdout)
+    assert (begun["kind"], begun["records"], begun["retained"]) == ("start", 200, 200)
+    (deletion,) = begun["requests"]
+    assert (deletion["kind"], deletion["records"], deletion["retained"]) == ("delete", 4, 196)
+
+
+@pytest.mark.parametrize(
+    ("content", "trouble"),
+    [
+        ("person-0003\nperson-9999\n", "1 of 2 ids are not in"),
+        ("person-0003\nperson-0003\n", "line 2 repeats"),
+        (b"\xff\n", "is not UTF-8 text"),
+    ],
+)
+def test_a_forget_file_that_makes_no_sense_begins_no_session(
+    project: Any, certify: Certify, monkeypatch: pytest.MonkeyPatch, content: Any, trouble: str
+) -> None:
+    monkeypatch.chdir(project.folder)
+    project.write("forget.txt", content)
+    before = project.snapshot()
+    refused = certify("session", "start")
+    assert refused.code == 2
+    assert refused.stderr.count("\n") == 1
+    assert "forget.txt" in refused.stderr
+    assert trouble in refused.stderr
+    assert project.snapshot() == before
+
+
+def test_a_first_request_that_fails_begins_no_session(
+    project: Any, certify: Certify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from certify.core.errors import AssumptionViolatedError
+    from certify.gate.session import Session
+
+    monkeypatch.chdir(project.folder)
+    before = project.snapshot()
+
+    def fail(*_: object) -> None:
+        raise AssumptionViolatedError("the tolerance was not reached", where="delete", mend="raise it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "delete", fail)
+        assert certify("session", "start").code == 4
+    assert project.snapshot() == before
+    assert certify("session", "start").code == 0
+
+
+@pytest.mark.parametrize("content", [None, "", "\n  \n"])
+def test_without_names_nobody_is_deleted(
+    project: Any, certify: Certify, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    monkeypatch.chdir(project.folder)
+    project.remove("forget.txt")
+    if content is not None:
+        project.write("forget.txt", content)
+    done = certify("session", "start")
+    assert done.code == 0
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_deletion_that_matches_but_for_spaces_in_the_data_is_said_to(
+    home: Any, projects: Any, certify: Certify
+) -> None:
+    ids = home.arrays["ids"].astype("U32")
+    ids[3] += " "
+    home.write("base.npz", projects.npz(X=home.X, y=home.y, ids=ids))
+    assert certify("session", "start").code == 0
+    home.write("leave.txt", "person-0003\n")
+    refused = certify("session", "delete", "leave.txt")
+    assert refused.code == 2
+    assert "record 1 of 1 is unknown, but for spaces around an id in the data" in refused.stderr

@@ -207,3 +207,22 @@ def test_a_pyproject_whose_tool_is_no_table_is_told_in_one_line(tmp_path, monkey
         with pytest.raises(CertifyError) as caught:
             load_spec(spec)
         assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("policy.noise_std", 1e200, "must be less than or equal to 1e150, not 1e200"),
+        ("policy.noise_std", 1e-200, "must be greater than or equal to 1e-150, not 1e-200"),
+        ("policy.noise_std", 10**200, "must be less than or equal to 1e150, not 1e200"),
+        ("policy.delta", 1e-250, "must be greater than or equal to 1e-200, not 1e-250"),
+        ("policy.delta", 1.5, "must be less than 1, not 1.5"),
+        ("policy.tolerance", -0.001, "must be greater than 0, not -0.001"),
+        ("session.max_steps", 0, "must be greater than or equal to 1, not 0"),
+        ("session.max_steps", -(10**30), "must be greater than or equal to 1, not -1e30"),
+        ("objective.l1", -0.5, "must be greater than or equal to 0, not -0.5"),
+    ],
+)
+def test_limits_and_values_are_said_in_as_few_digits_as_they_have(project, refuses, key, value, said):
+    project.put(key, value)
+    assert len(refuses(project, f"{key} {said};")) < 200

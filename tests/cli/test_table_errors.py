@@ -199,3 +199,22 @@ def test_digits_with_underscores_are_not_read_as_a_number(tmp_path):
     path.write_text("a,y\n1,0\n1_000,1\n")
     with pytest.raises(InputError, match="column 'a' is not a number in record 2"):
         read_dataset(path, Columns("y"))
+
+
+def test_spaces_around_an_id_in_a_table_do_not_count(project, certify):
+    project.table()
+    text = (project.folder / "train.csv").read_text()
+    project.table(text.replace("person-0003,", "  person-0003 ,").replace("person-0050,", "person-0050\t,"))
+    assert certify("check", project.path, "--quiet").code == 0
+
+
+def test_two_ids_of_a_table_that_differ_in_spaces_alone_are_refused(project, refuses):
+    project.table()
+    project.table(_line(project, 5, " person-0007 ,1,1,1,1"))
+    refuses(project, "train.csv: 1 ids in column 'who' equal another one but for spaces around it", "its own id")
+
+
+def test_two_ids_of_a_table_that_are_the_same_are_refused_as_before(project, refuses):
+    project.table()
+    project.table(_line(project, 5, "person-0007,1,1,1,1"))
+    refuses(project, "ids are not unique: 1 of 200 repeat an earlier one")

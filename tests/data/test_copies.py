@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import sparse
 
 from certify.core.rows import MappedRows
 from certify.data import copies
@@ -79,11 +78,6 @@ def test_too_many_pairs_are_left_and_not_called_none_found(monkeypatch, work):
     monkeypatch.setattr(copies, "_WORK", work)
     X = np.random.default_rng(0).normal(size=(300, 20))
     assert near_copies(records(X), records(X[:100] + 1e-6)) is None
-
-
-def test_sparse_records_are_not_searched():
-    X = sparse.csr_array(np.eye(5))
-    assert near_copies(Dataset(X, np.zeros(5), np.arange(5)), Dataset(X[:1], np.zeros(1), np.arange(1))) is None
 
 
 def test_records_left_in_a_file_or_less_some_rows_are_searched_alike(tmp_path):

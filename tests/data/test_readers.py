@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ def test_numbers_survive_csv_bit_for_bit(tmp_path, values):
     ],
 )
 def test_ids_are_numbers_only_where_all_are_written_as_such(texts, kind):
-    assert _ids(np.array(texts)).dtype.kind == kind
+    assert _ids(Path("t.csv"), "id", np.array(texts)).dtype.kind == kind
 
 
 @pytest.mark.parametrize("kind", ["npz", "csv", "parquet"])

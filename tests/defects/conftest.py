@@ -1,6 +1,5 @@
 """A workbench: logistic regression in plain NumPy that shares no code with the package, and the gate to bring its weights to."""
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,22 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from by_path import load
 from scipy.special import expit
 
 from certify.gate.check import CheckResult, check
 from certify.reports.schema import CheckEntry
 
 EPSILON, DELTA, NOISE_STD = 1.0, 1e-5, 0.005
-
-
-def _load_projects() -> ModuleType:
-    path = Path(__file__).parents[1] / "gate" / "projects.py"
-    spec = importlib.util.spec_from_file_location("certify_test_projects_of_defects", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclass
@@ -109,7 +99,7 @@ class Bench:
 
 @pytest.fixture(scope="session")
 def projects() -> ModuleType:
-    return _load_projects()
+    return load("gate/projects")
 
 
 @pytest.fixture

@@ -1,27 +1,17 @@
 """What the README shows is what happens."""
 
-import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from by_path import load
 
 _HERE = Path(__file__).resolve().parent
 
 
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("certify_readme_blocks", _HERE / "readme.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-readme = _load()
+readme = load("docs/readme")
 TEXT = readme.README.read_text(encoding="utf-8")
 BLOCKS = readme.blocks(TEXT)
 

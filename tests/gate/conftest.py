@@ -1,27 +1,20 @@
-"""Projects as fixtures: test folders are not packages, so the builder is loaded by path."""
+"""Projects as fixtures."""
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from by_path import load
 
 from certify.cli.app import _run
 
 
 @pytest.fixture(scope="session")
 def projects() -> ModuleType:
-    path = Path(__file__).with_name("projects.py")
-    spec = importlib.util.spec_from_file_location("certify_test_projects", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("gate/projects")
 
 
 @pytest.fixture
@@ -52,13 +45,7 @@ def check_json(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, d
 @pytest.fixture(scope="session")
 def minimiser() -> Callable[..., float]:
     """True distance of weights to the minimiser on some records, by the 60-digit oracle, rounded up."""
-    place = Path(__file__).resolve().parents[1] / "convex" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("certify_test_oracle", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclass looks itself up there
-    spec.loader.exec_module(module)
+    module = load("convex/conftest")
 
     def distance(objective: Any, data: Any, w: Any) -> float:
         exact = module.exact(objective, data.X, data.y, data.sample_weight, len(w))

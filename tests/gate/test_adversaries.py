@@ -3,13 +3,12 @@
 Each has a control that must be caught: the noise removed, a bound computed beforehand instead of measured, an unlearner that stops listening.
 """
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from by_path import load
 
 from certify import Objective, attacks, bound_distance, unlearners
 from certify.core.verdict import Verdict
@@ -24,19 +23,7 @@ from certify.models.weights import LinearWeights, load_weights
 from certify.privacy.noise import add_noise
 from certify.unlearners import ConvexTask, Request
 
-
-def _load() -> ModuleType:
-    place = importlib.util.spec_from_file_location(
-        "certify_release_project_of_adversaries", Path(__file__).with_name("release_project.py")
-    )
-    assert place is not None
-    assert place.loader is not None
-    module = importlib.util.module_from_spec(place)
-    place.loader.exec_module(module)
-    return module
-
-
-project = _load()
+project = load("gate/release_project")
 OBJECTIVE = Objective("logistic", l2=5.0)
 
 

@@ -3,17 +3,16 @@
 What the ledger says of a tampered file on the command line, and a disk that is really full; `test_release_and_ledger.py` has the rest.
 """
 
-import importlib.util
 import resource
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from by_path import load
 
 from certify.cli.app import _run
 from certify.core.errors import CertifyError
@@ -27,18 +26,7 @@ from certify.gate.spec import PolicySpec
 POLICY = PolicySpec(epsilon=1.0, delta=1e-5, noise_std=0.05)
 
 
-def _load() -> ModuleType:
-    place = importlib.util.spec_from_file_location(
-        "certify_release_project_over_time", Path(__file__).with_name("release_project.py")
-    )
-    assert place is not None
-    assert place.loader is not None
-    module = importlib.util.module_from_spec(place)
-    place.loader.exec_module(module)
-    return module
-
-
-project = _load()
+project = load("gate/release_project")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A release is whole or absent, books itself once, and whoever touches the books is noticed."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -10,10 +9,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from by_path import load
 
 from certify.core.errors import CertifyError, InputError, TamperedError
 from certify.core.verdict import Verdict
@@ -25,19 +24,7 @@ from certify.gate.release import release
 from certify.gate.verify import verify
 from certify.models.weights import load_weights
 
-
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "certify_release_project", Path(__file__).with_name("release_project.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-project = _load()
+project = load("gate/release_project")
 
 
 @pytest.fixture
@@ -319,7 +306,7 @@ def test_a_clock_that_goes_backwards_is_noted_and_stops_nothing(spec: Path, monk
         def strftime(self, _format: str) -> str:
             return "2001-01-01T00:00:00Z"
 
-    monkeypatch.setattr("certify.gate.ledger.datetime", Yesterday)
+    monkeypatch.setattr("certify.gate.entries.datetime", Yesterday)
     release(spec)
     assert any("clock went backwards before entry 3" in line for line in verify_books(spec))
 

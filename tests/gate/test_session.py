@@ -1,14 +1,13 @@
 """A session's every state is certified, requests that make no sense change nothing, and the deleted stay deleted."""
 
-import importlib.util
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from by_path import load
 from scipy.sparse import csr_array
 
 from certify.convex.certificate import certify_parameters
@@ -21,19 +20,7 @@ from certify.gate.session import Session
 from certify.gate.session import state as state_module
 from certify.gate.session.state import recalled_factor
 
-
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "certify_session_records", Path(__file__).with_name("session_records.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-made = _load()
+made = load("gate/session_records")
 
 
 @pytest.mark.parametrize("loss", made.LOSSES)

@@ -1,6 +1,5 @@
 """The file of a session: whole after a kill at any instant, one process at a time, and every edit is noticed."""
 
-import importlib.util
 import os
 import random
 import shutil
@@ -10,10 +9,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from by_path import load
 
 from certify.core.errors import InputError, TamperedError
 from certify.gate.session import tables
@@ -21,16 +20,7 @@ from certify.gate.session import tables
 HERE = Path(__file__).parent
 
 
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("certify_session_records", HERE / "session_records.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-made = _load()
+made = load("gate/session_records")
 DATA = made.draw("logistic")
 
 KILLER = """

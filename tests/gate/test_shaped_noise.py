@@ -1,17 +1,16 @@
 """noise_shape = "curvature" from the spec to the released file: its law, its guarantee, its price, its refusals."""
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from by_path import load
 
 from certify import attacks
 from certify.cli.app import _run
@@ -37,18 +36,7 @@ CURVED, NOISE_STD = 'noise_shape = "curvature"', 0.25
 DRAWS, DELTA, CONFIDENCE = 10_000, 1e-5, 1 - 1e-6
 
 
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "certify_release_project", Path(__file__).with_name("release_project.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-project = _load()
+project = load("gate/release_project")
 
 
 def make(folder: Path, more: str = CURVED, noise_std: float = NOISE_STD, forget: tuple[int, ...] = (3, 7)) -> Path:

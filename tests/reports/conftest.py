@@ -1,23 +1,16 @@
-"""Sample documents as fixtures: test folders are not packages, so they are loaded by path."""
+"""Sample documents as fixtures."""
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+from by_path import load
 
 from certify.reports.schema import Document
 
 
 @pytest.fixture(scope="session")
 def samples() -> ModuleType:
-    path = Path(__file__).with_name("samples.py")
-    spec = importlib.util.spec_from_file_location("certify_report_samples", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("reports/samples")
 
 
 @pytest.fixture(params=["pass", "fail", "inconclusive", "refused", "unbounded", "hostile"])

@@ -9,6 +9,7 @@ import pytest
 
 from certify.core.verdict import Verdict
 from certify.reports.formats import render
+from certify.reports.html import _powers
 from certify.reports.pdf import _literal_colors
 from certify.reports.schema import Document
 
@@ -82,3 +83,42 @@ def test_page_one_says_what_went_wrong_before_what_would_mend_it(samples: Module
         page_one.index("What went wrong") < page_one.index("summary of privacy") < page_one.index("What would mend it")
     )
     assert "take one Newton step" in page_one
+
+
+# ------------------------------------------------------------------------------------------ print of formulas, phones
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("||w - w*|| <= 2.63e-6", '‖w − w*‖ ≤ <span class="whole">2.63 × 10<sup>−6</sup></span>'),
+        ("1.75 x 2^-53, 16 x 2^-53", "1.75 × 2<sup>−53</sup>, 16 × 2<sup>−53</sup>"),
+        ("(l2/2) ||w||^2", "(l2/2) ‖w‖<sup>2</sup>"),
+        ("H >= 0.5 M", "H ≥ 0.5 M"),
+        ("a<b and 1e-5x", "a&lt;b and 1e-5x"),
+        # what is to be typed stays as it is typed, and an option stays whole
+        ("run `certify unlearn --set tolerance=1e-6`", 'run <code>certify unlearn <span class="whole">--set</span> tolerance=1e-6</code>'),
+        ("`a || b <= c^2`", "<code>a || b &lt;= c^2</code>"),
+        ("<script>`<b>`", "&lt;script&gt;<code>&lt;b&gt;</code>"),
+        ("one ` alone", "one ` alone"),
+    ],
+)  # fmt: skip
+def test_formulas_are_printed_and_commands_are_left_alone(text: str, printed: str) -> None:
+    assert str(_powers(text)) == printed
+
+
+def test_on_a_phone_every_part_of_a_table_of_cards_takes_the_full_width(samples: ModuleType) -> None:
+    """A caption that stays a table's caption while its table becomes a block is as narrow as one letter."""
+    phone = CSS.partition("@media (max-width: 40rem)")[2].partition("@media print")[0]
+    (blocks,) = re.findall(r"([^{}]*)\{ display: block;", phone)
+    named = {part.strip() for part in blocks.split(",")}
+    assert ".cards.named tbody th { width: auto;" in phone
+    page = render(samples.document(), "html").decode()
+    parts = {
+        tag
+        for table in re.findall(r'<table class="cards.*?</table>', page, re.DOTALL)
+        for tag in re.findall(r"<(\w+)", table)
+    }
+    assert parts >= {"caption", "tbody", "tr"}
+    for tag in parts & {"caption", "tbody", "tr", "td", "th"}:
+        assert f"table.cards {tag}" in named

@@ -7,6 +7,7 @@ import numpy as np
 
 from certify.convex.objective import Objective
 from certify.convex.solve import line_search
+from certify.core.arguments import as_number, shown
 from certify.core.arrays import FloatArray
 from certify.core.errors import ConfigurationError
 from certify.unlearners.evidence import Claim, Meter
@@ -40,9 +41,11 @@ class Newton(Unlearner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tolerance is not None and not (self.tolerance > 0 and np.isfinite(self.tolerance)):
+        if self.tolerance is not None:
+            object.__setattr__(self, "tolerance", as_number(self.tolerance, "newton.tolerance"))
+        if self.tolerance is not None and not 0 < self.tolerance < np.inf:
             raise ConfigurationError(
-                f"tolerance must be above 0, not {self.tolerance}",
+                f"tolerance must be above 0 and finite, not {shown(self.tolerance)}",
                 where="newton.tolerance",
                 mend="give the certified distance to reach",
             )

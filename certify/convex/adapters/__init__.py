@@ -11,7 +11,8 @@ from certify.convex.adapters.base import Declared, FittedModel, NoAdapterError, 
 from certify.convex.adapters.records import total
 from certify.convex.numbers import as_column
 from certify.convex.objective import Objective
-from certify.core.errors import AssumptionViolatedError, InputError
+from certify.core.arguments import require_type
+from certify.core.errors import AssumptionViolatedError, CertifyError, InputError
 
 __all__ = [
     "Declared",
@@ -81,7 +82,16 @@ def adapt(
     distribution, home = _HOMES[found[0]]
     adapter = import_module(f"certify.convex.adapters.{home}")
     declared = Declared(loss, l2, penalize_intercept, alpha, l1_weight)
-    fitted: FittedModel = adapter.read(model, found[1], _version(distribution, found[0]), declared)
+    try:
+        fitted: FittedModel = adapter.read(model, found[1], _version(distribution, found[0]), declared)
+    except CertifyError:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        raise InputError(
+            f"{found[1]} holds what no fitted model of {distribution} does ({type(error).__name__})",
+            where="model",
+            mend="fit it again, and change none of its attributes afterwards",
+        ) from None
     return fitted
 
 
@@ -101,6 +111,7 @@ def agreed_weights(objective: Objective, w: Any, records: int, sample_weight: An
         AssumptionViolatedError: it does contradict it, in the first respect that the message names.
         InputError: a pipeline, or a model with class weights, which need :func:`certify.bound_model`.
     """
+    require_type(objective, Objective, "objective", "declare what was minimised: certify.Objective(loss, l2=...)")
     found = kin(w)
     if found is None or (found[0] == "torch" and found[1] != "Linear"):
         return w

@@ -20,6 +20,7 @@ from certify.convex.adapters.records import class_numbers, class_weights
 from certify.convex.losses import LOSSES
 from certify.convex.numbers import as_column, as_matrix
 from certify.convex.objective import Objective
+from certify.core.arguments import as_flag, as_number, require_type
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import AssumptionViolatedError, ConfigurationError, InputError
 from certify.core.rows import Rows, is_sparse
@@ -57,6 +58,15 @@ class Declared:
     penalize_intercept: bool | None = None
     alpha: float | None = None
     l1_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.loss is not None:
+            require_type(self.loss, str, "loss", "give the name of a loss, see `certify list losses`")
+        if self.penalize_intercept is not None:
+            as_flag(self.penalize_intercept, "penalize_intercept")
+        for name in ("l2", "alpha", "l1_weight"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else as_number(value, name))
 
     def refuse(self, name: str, *names: str) -> None:
         """Refuse what ``name`` says itself."""

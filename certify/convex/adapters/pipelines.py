@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from certify.core.arguments import as_flag, require_type
 from certify.core.errors import AssumptionViolatedError, ConfigurationError, InputError
 from certify.core.names import did_you_mean
 
@@ -52,6 +53,7 @@ def transform(steps: Steps, X: Any, y: Any, *, refit: bool = False, public: Coll
         InputError: a step cannot be fitted on these records.
     """
     _known(public, steps)
+    as_flag(refit, "refit")
     kept: list[tuple[str, Any]] = []
     notes: list[str] = []
     for name, step in steps:
@@ -94,7 +96,11 @@ def _known(public: Collection[str], steps: Steps) -> None:
     names = [name for name, _ in steps]
     if isinstance(public, str):
         raise ConfigurationError("is one text", where="public", mend=f"give a list of names: public=[{public!r}]")
-    for name in public:
+    mend = (
+        f"give names of transformers{' (it has ' + ', '.join(map(repr, names)) + ')' if names else ''}, or leave it out"
+    )
+    for name in require_type(public, (list, tuple, set, frozenset), "public", mend):
+        require_type(name, str, "public", mend)
         if name not in names:
             raise ConfigurationError(
                 f"the pipeline has no transformer {name!r}", where="public", mend=did_you_mean(name, names)

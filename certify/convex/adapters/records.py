@@ -12,7 +12,10 @@ from certify.core.errors import InputError
 
 def class_numbers(y: Any, classes: AnyArray, records: int) -> AnyArray:
     """Position of each label in the sorted ``classes``."""
-    labels = np.asarray(y)
+    try:
+        labels = np.asarray(y)
+    except ValueError:
+        raise InputError("y has rows of different lengths", where="y", mend="give one label a record") from None
     if labels.shape != (records,):
         raise InputError(
             f"y has shape {labels.shape}, X has {records} rows", where="y", mend=f"give an array of shape ({records},)"
@@ -42,7 +45,14 @@ def class_weights(given: Any, classes: AnyArray, y: AnyArray, sample_weight: Flo
 
     counts = sample_weight is not None and "sample_weight" in signature(compute_class_weight).parameters
     options = {"sample_weight": sample_weight} if counts else {}
-    return np.asarray(compute_class_weight(given, classes=classes, y=y, **options), np.float64)
+    try:
+        return np.asarray(compute_class_weight(given, classes=classes, y=y, **options), np.float64)
+    except (TypeError, ValueError, LookupError, AttributeError):
+        raise InputError(
+            "class_weight does not give each of the model's classes a weight",
+            where="class_weight",
+            mend='give None, "balanced", or a number for each class',
+        ) from None
 
 
 def total(weights: FloatArray) -> float:

@@ -93,7 +93,7 @@ def _penalty(name: str, kind: str, loss: str, declared: Declared) -> tuple[float
     if "Regularized" not in name:
         declared.refuse("fit()", "alpha", "l1_weight")
         return 0.0, 0.0
-    if declared.alpha is None or declared.l1_weight is None or np.ndim(declared.alpha):
+    if declared.alpha is None or declared.l1_weight is None:
         raise ConfigurationError("fit_regularized does not keep its penalty", where="alpha, l1_weight", mend=_DECLARE)
     if kind == "GLM" and declared.l1_weight == 0 and loss in _WITH_SCALE:
         raise AssumptionViolatedError(

@@ -16,6 +16,7 @@ from certify.convex.losses.softmax import Softmax
 from certify.convex.losses.softplus_hinge import SoftplusHinge
 from certify.convex.losses.squared import Squared
 from certify.convex.losses.squared_hinge import SquaredHinge
+from certify.core.arguments import shown
 from certify.core.errors import ConfigurationError
 from certify.core.names import did_you_mean
 
@@ -87,7 +88,7 @@ def _with_smoothing(loss: Loss, smoothing: float | None) -> Loss:
     low, high = _SMOOTHING_RANGE
     if not (math.isfinite(smoothing) and low <= smoothing <= high):
         raise ConfigurationError(
-            f"smoothing must be a number above 0 (from {low:g} to {high:g}), not {smoothing!r}",
+            f"smoothing must be a number above 0 (from {shown(low)} to {shown(high)}), not {shown(smoothing)}",
             where="objective.smoothing",
             mend=f"give {loss.smoothing_is}, as it was trained",
         )

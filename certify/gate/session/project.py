@@ -9,8 +9,8 @@ import numpy as np
 
 from certify.convex.objective import Objective
 from certify.core.errors import ConfigurationError, InputError
-from certify.core.files import check_writable, read_text, write_files
-from certify.data.readers import read_dataset
+from certify.core.files import check_writable, read_text, remove_quietly, write_files
+from certify.data.readers import read_dataset, read_forget_set
 from certify.data.writers import dump_dataset
 from certify.gate.evidence import dump_evidence, evidence_path
 from certify.gate.inputs import columns_of, objective_of, read_model
@@ -90,7 +90,38 @@ class Project:
                 )
 
     def start(self) -> Session:
-        """Begin the session from the spec's original model."""
+        """Begin the session from the spec's original model; whom ``data.forget`` already names is deleted in it as its first request.
+
+        Raises:
+            ConfigurationError, InputError, AssumptionViolatedError: there is no session then, and nothing was written.
+        """
+        named = self._already_named()
+        session = self._begun()
+        if not named:
+            return session
+        try:
+            session.delete(named)
+        except BaseException:
+            session.close()
+            for place in (self.place("path"), self.place("key")):
+                remove_quietly(place)
+            raise
+        return session
+
+    def _already_named(self) -> list[str]:
+        """Ids in the forget file, found to be in the session's data; none where there is no such file, or it is empty."""
+        path = self.loaded.resolve(self.loaded.spec.data.forget)
+        if not path.exists() or not read_ids(path):
+            return []
+        data, _ = read_dataset(self.place("data"), columns_of(self.loaded))
+        try:
+            positions, _ = read_forget_set(path, data)
+        except InputError as error:
+            mend = f"correct it, or move it away: `certify session start` deletes whom it names; {error.mend}"
+            raise InputError(error.what, where=error.where, mend=mend) from None
+        return [str(identifier) for identifier in data.ids[positions].tolist()]
+
+    def _begun(self) -> Session:
         spec = self.loaded.spec
         if spec.release.original is None:
             raise ConfigurationError(

@@ -7,6 +7,7 @@ import numpy as np
 
 from certify.core.arrays import IntArray
 from certify.core.errors import InputError
+from certify.data.dataset import spaced_ids
 from certify.gate.session.incoming import as_later, as_texts
 from certify.gate.session.marks import Marks
 from certify.gate.session.records import Later, Records
@@ -114,10 +115,16 @@ class Desk:
         for number, (identifier, position) in enumerate(zip(texts, found, strict=True), 1):
             if position is None:
                 deleted = self.marks.of_id(identifier) in self.tombstones
+                spaced = not deleted and spaced_ids(self.records.file.dataset.ids, [identifier])
+                words = "is unknown" + (", but for spaces around an id in the data" if spaced else "")
                 raise InputError(
-                    f"record {number} of {len(texts)} {'was deleted before' if deleted else 'is unknown'}",
+                    f"record {number} of {len(texts)} {'was deleted before' if deleted else words}",
                     where=kind,
-                    mend="leave it out" if deleted else "check its id",
+                    mend="leave it out"
+                    if deleted
+                    else "take the spaces off the ids in the data"
+                    if spaced
+                    else "check its id",
                 )
         return np.array(found, dtype=np.int64)
 

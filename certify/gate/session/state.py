@@ -12,6 +12,7 @@ from certify.convex.chord import ChordRun, Goal, certified, factored, follow, se
 from certify.convex.enclosure import max_row_norm
 from certify.convex.kept import KeptFactor, residual_of
 from certify.convex.problem import Problem
+from certify.core.arguments import as_number, as_whole, shown
 from certify.core.arrays import FloatArray, IntArray
 from certify.core.errors import ConfigurationError, InputError
 from certify.core.rows import blocks
@@ -193,13 +194,17 @@ def begun(file: DataFile, w: FloatArray, goal: Goal, marks: Marks) -> tuple[Stat
 
 def check_goal(tolerance: float, max_steps: int) -> None:
     """Refuse what no request could reach."""
-    if not (math.isfinite(tolerance) and tolerance > 0):
+    if not 0 < as_number(tolerance, "session.tolerance") < math.inf:
         raise ConfigurationError(
-            f"tolerance must be above 0, not {tolerance}", where="session.tolerance", mend="give a distance"
+            f"tolerance must be above 0 and finite, not {shown(tolerance)}",
+            where="session.tolerance",
+            mend="give a distance",
         )
-    if max_steps < 1:
+    if as_whole(max_steps, "session.max_steps") < 1:
         raise ConfigurationError(
-            f"max_steps must be at least 1, not {max_steps}", where="session.max_steps", mend="give a positive number"
+            f"max_steps must be at least 1, not {shown(max_steps)}",
+            where="session.max_steps",
+            mend="give a positive number",
         )
 
 

@@ -19,10 +19,13 @@ import numpy as np
 from certify.core.errors import ConfigurationError, InputError, TamperedError
 from certify.core.files import check_writable
 from certify.gate.database import database_errors as shared_errors
+from certify.gate.schema_text import require_schema
 from certify.gate.session import tables
 from certify.gate.session.marks import Marks
 from certify.gate.session.records import Later
 from certify.gate.session.tables import GENESIS, Kept, SessionKey, Stored
+
+_MEND = "restore the newest state together with its key"
 
 
 class Store:
@@ -157,6 +160,7 @@ class Store:
             state = ""
         if not count or json.loads(body)["state"] != state:
             raise _tampered(self.path, "its tables are not those that its log tells of")
+        require_schema(self._connection, tables.SCHEMA, self.path, _MEND)
 
 
 def refuse_existing(path: Path, key_path: Path) -> None:
@@ -203,7 +207,7 @@ def create(path: Path, key_path: Path, key: SessionKey, state: Stored, body: dic
 
 
 def _tampered(path: Path, what: str) -> TamperedError:
-    return TamperedError(what, where=str(path), mend="restore the newest state together with its key")
+    return TamperedError(what, where=str(path), mend=_MEND)
 
 
 def _require_both(path: Path, key_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from certify.core.arrays import FloatArray
 from certify.gate.database import lenient_text
-from certify.gate.ledger import KeyFile, canonical
+from certify.gate.entries import KeyFile, canonical
 from certify.gate.session.records import Later
 
 WAIT_SECONDS = 30.0

@@ -1,0 +1,253 @@
+"""Whatever is given to a public function, what is wrong with it is said in one line of ours, with the place and the mend."""
+
+import datetime as dt
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+import certify
+from certify import Objective, adapt, attacks, bound_distance, bound_model, check, gaussian, unlearners
+from certify.core.errors import CertifyError
+from certify.data.dataset import Dataset
+from certify.models.weights import LinearWeights
+from certify.unlearners import Budget, ConvexTask, Request
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(30, 3))
+Y = (X[:, 0] > 0).astype(int)
+OBJECTIVE = Objective("logistic", l2=1.0)
+DATA = Dataset(X, Y, np.arange(30))
+TASK = ConvexTask(OBJECTIVE, DATA, LinearWeights(np.zeros(3)))
+REQUEST = Request.of(DATA, [3])
+
+ODD: dict[str, Any] = {
+    "None": None,
+    "a text": "x",
+    "bytes": b"x",
+    "a number": 3,
+    "a float": -1.5,
+    "not a number": float("nan"),
+    "infinity": float("inf"),
+    "a huge number": 10**400,
+    "a fraction": Fraction(1, 3),
+    "a complex number": 1j,
+    "a flag": True,
+    "a list": [],
+    "lists in a list": [[1.0], [2.0, 3.0]],
+    "texts": ["a", "b"],
+    "a dict": {"a": 1},
+    "a set": {1, 2},
+    "an object": object(),
+    "a class": int,
+    "a function": len,
+    "a date": dt.date(2020, 1, 1),
+    "an array of objects": np.array([None, {}], dtype=object),
+    "an empty array": np.zeros(0),
+    "a cube": np.zeros((2, 2, 2)),
+    "dates": np.array(["2020-01-01"], dtype="datetime64[D]"),
+    "records": np.zeros(3, dtype=[("a", float)]),
+    "complex numbers": np.ones((30, 3), dtype=complex),
+    "a sparse matrix": sparse.csr_array(np.eye(3)),
+    "sparse complex numbers": sparse.csr_array(1j * np.eye(3)),
+    "a generator": (number for number in range(3)),
+    "a path": Path("nowhere"),
+}
+
+CALLS: dict[str, Callable[[Any], object]] = {
+    "Objective loss": lambda odd: Objective(odd, l2=1.0),
+    "Objective l2": lambda odd: Objective("logistic", l2=odd),
+    "Objective l1": lambda odd: Objective("logistic", l2=1.0, l1=odd),
+    "Objective smoothing": lambda odd: Objective("huber-hinge", l2=1.0, smoothing=odd),
+    "Objective fit_intercept": lambda odd: Objective("logistic", l2=1.0, fit_intercept=odd),
+    "Objective penalize_intercept": lambda odd: Objective("logistic", l2=1.0, penalize_intercept=odd),
+    "Objective one_vs_rest": lambda odd: Objective("logistic", l2=1.0, one_vs_rest=odd),
+    "bound_distance objective": lambda odd: bound_distance(odd, X, Y, np.zeros(3)),
+    "bound_distance X": lambda odd: bound_distance(OBJECTIVE, odd, Y, np.zeros(3)),
+    "bound_distance y": lambda odd: bound_distance(OBJECTIVE, X, odd, np.zeros(3)),
+    "bound_distance w": lambda odd: bound_distance(OBJECTIVE, X, Y, odd),
+    "bound_distance coef": lambda odd: bound_distance(OBJECTIVE, X, Y, (odd, None)),
+    "bound_distance intercept": lambda odd: bound_distance(
+        Objective("logistic", l2=1.0, fit_intercept=True), X, Y, (np.zeros(3), odd)
+    ),
+    "bound_distance sample_weight": lambda odd: bound_distance(OBJECTIVE, X, Y, np.zeros(3), odd),
+    "adapt": adapt,
+    "check": check,
+    "delta mu": lambda odd: gaussian.delta(odd, 1.0),
+    "delta epsilon": lambda odd: gaussian.delta(1.0, odd),
+    "epsilon mu": lambda odd: gaussian.epsilon(odd, 1e-5),
+    "epsilon delta": lambda odd: gaussian.epsilon(1.0, odd),
+    "mu epsilon": lambda odd: gaussian.mu(odd, 1e-5),
+    "mu delta": lambda odd: gaussian.mu(1.0, odd),
+    "ratio distance": lambda odd: gaussian.ratio(odd, 1.0),
+    "ratio noise_std": lambda odd: gaussian.ratio(1.0, odd),
+    "attacker_accuracy": gaussian.attacker_accuracy,
+    "attacker_tpr mu": lambda odd: gaussian.attacker_tpr(odd, 0.1),
+    "attacker_tpr fpr": lambda odd: gaussian.attacker_tpr(1.0, odd),
+    "epsilon_lower_bound true_positives": lambda odd: attacks.epsilon_lower_bound(odd, 10, 1, 10),
+    "epsilon_lower_bound positives": lambda odd: attacks.epsilon_lower_bound(1, odd, 1, 10),
+    "epsilon_lower_bound false_positives": lambda odd: attacks.epsilon_lower_bound(1, 10, odd, 10),
+    "epsilon_lower_bound negatives": lambda odd: attacks.epsilon_lower_bound(1, 10, 1, odd),
+    "epsilon_lower_bound delta": lambda odd: attacks.epsilon_lower_bound(1, 10, 1, 10, delta=odd),
+    "epsilon_lower_bound confidence": lambda odd: attacks.epsilon_lower_bound(1, 10, 1, 10, confidence=odd),
+    "get": unlearners.get,
+    "Newton steps": lambda odd: unlearners.get("newton")(steps=odd),
+    "Newton tolerance": lambda odd: unlearners.get("newton")(tolerance=odd),
+    "Newton max_steps": lambda odd: unlearners.get("newton")(max_steps=odd),
+    "Retrain max_iterations": lambda odd: unlearners.get("retrain")(max_iterations=odd),
+    "Budget gradients": lambda odd: Budget(gradients=odd),
+    "Budget hessians": lambda odd: Budget(hessians=odd),
+    "Budget seconds": lambda odd: Budget(seconds=odd),
+    "Request.of dataset": lambda odd: Request.of(odd, [3]),
+    "Request.of ids": lambda odd: Request.of(DATA, odd),
+    "Request.at dataset": lambda odd: Request.at(odd, np.array([3])),
+    "Request.at positions": lambda odd: Request.at(DATA, odd),
+    "Request": Request,
+    "ConvexTask objective": lambda odd: ConvexTask(odd, DATA),
+    "ConvexTask dataset": lambda odd: ConvexTask(OBJECTIVE, odd),
+    "ConvexTask original": lambda odd: ConvexTask(OBJECTIVE, DATA, odd),
+    "forget task": lambda odd: unlearners.get("newton")().forget(odd, REQUEST),
+    "forget request": lambda odd: unlearners.get("newton")().forget(TASK, odd),
+    "forget budget": lambda odd: unlearners.get("newton")().forget(TASK, REQUEST, odd),
+}
+
+
+def sayable(call: Callable[[Any], object], odd: Any) -> None:
+    """Either it works, or one line of ours says why not."""
+    try:
+        call(odd)
+    except CertifyError as error:
+        line = str(error)
+        assert "\n" not in line
+        assert error.where  # noqa: PT017
+        assert error.mend  # noqa: PT017
+        assert len(line) < 300, line
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("name", CALLS)
+def test_odd_values_of_every_argument(name: str, odd: str) -> None:
+    sayable(CALLS[name], ODD[odd])
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_object_without_meaning_is_refused_by_every_argument(name: str) -> None:
+    with pytest.raises(CertifyError):
+        CALLS[name](object())
+
+
+def test_the_survey_names_every_public_function() -> None:
+    surveyed = {name.partition(" ")[0].partition(".")[0] for name in CALLS} | {"Newton", "bound_model"}
+    # results that are returned rather than given, modules, and what is for networks, which tests/unlearners spoils
+    returned = {"CheckResult", "DistanceBound", "FittedModel", "ModelBound", "__version__"}
+    for module, more in (
+        (certify, returned | {"attacks", "gaussian", "unlearners"}),
+        (attacks, set()),
+        (unlearners, {"Claim", "Evidence", "Result", "Unlearner", "names", "NetworkTask", "Recipe"}),
+    ):
+        assert set(module.__all__) - more <= surveyed
+
+
+# ---------------------------------------------------------------------------------- models of other libraries
+
+
+def logistic(**attributes: Any) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=1.0).fit(X, Y)
+    for name, value in attributes.items():
+        setattr(model, name, value)
+    return model
+
+
+ATTRIBUTES = {
+    "LogisticRegression": (
+        "C",
+        "l1_ratio",
+        "fit_intercept",
+        "solver",
+        "class_weight",
+        "classes_",
+        "coef_",
+        "intercept_",
+    ),
+    "LinearSVC": ("C", "loss", "penalty", "intercept_scaling", "multi_class", "coef_"),
+    "Ridge": ("alpha", "fit_intercept", "positive", "coef_", "intercept_"),
+    "RidgeClassifier": ("alpha", "class_weight", "coef_"),
+    "ElasticNet": ("alpha", "l1_ratio", "coef_"),
+    "Lasso": ("alpha", "coef_"),
+    "PoissonRegressor": ("alpha", "intercept_"),
+    "TweedieRegressor": ("alpha", "power", "link"),
+    "SGDClassifier": ("alpha", "loss", "penalty", "l1_ratio", "early_stopping", "class_weight"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "attribute"), [(name, one) for name, all_ in ATTRIBUTES.items() for one in all_])
+def test_estimators_whose_attributes_make_no_sense(name: str, attribute: str) -> None:
+    import sklearn.linear_model
+    import sklearn.svm
+
+    kind = getattr(sklearn.linear_model, name, None) or getattr(sklearn.svm, name)
+    model = kind().fit(X, Y + 1)
+    for odd in ODD.values():
+        model.__dict__[attribute] = odd
+        sayable(lambda given: bound_model(given, X, Y + 1), model)
+        sayable(lambda given: bound_distance(OBJECTIVE, X, Y, given), model)
+
+
+MODEL_CALLS: dict[str, Callable[[Any], object]] = {
+    "model": lambda odd: bound_model(odd, X, Y),
+    "X": lambda odd: bound_model(logistic(), odd, Y),
+    "y": lambda odd: bound_model(logistic(), X, odd),
+    "sample_weight": lambda odd: bound_model(logistic(), X, Y, odd),
+    "refit": lambda odd: bound_model(logistic(), X, Y, refit=odd),
+    "public": lambda odd: bound_model(logistic(), X, Y, public=odd),
+    "loss": lambda odd: bound_model(logistic(), X, Y, loss=odd),
+    "l2": lambda odd: bound_model(logistic(), X, Y, l2=odd),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("name", MODEL_CALLS)
+def test_odd_values_of_every_argument_of_bound_model(name: str, odd: str) -> None:
+    sayable(MODEL_CALLS[name], ODD[odd])
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("key", ["loss", "l2", "penalize_intercept", "alpha", "l1_weight"])
+def test_odd_declarations_of_a_torch_head(key: str, odd: str) -> None:
+    torch = pytest.importorskip("torch")
+    head = torch.nn.Linear(3, 2)
+    sayable(lambda given: bound_model(head, X, Y, **{"loss": "softmax", "l2": 1.0, key: given}), ODD[odd])
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("key", ["alpha", "l1_weight"])
+def test_odd_declarations_of_statsmodels_results(key: str, odd: str) -> None:
+    sm = pytest.importorskip("statsmodels.api")
+    results = sm.GLM(Y, X, family=sm.families.Binomial()).fit_regularized(alpha=0.1, L1_wt=0.0)
+    sayable(lambda given: bound_model(results, X, Y, **{"alpha": 0.1, "l1_weight": 0.0, key: given}), ODD[odd])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: bound_model(logistic(), X, Y, public=3), "public: must be"),
+        (lambda: bound_model(logistic(C="x"), X, Y), "C: must be a number, not 'x'"),
+        (lambda: bound_distance(None, X, Y, np.zeros(3)), "objective: must be Objective, not None"),  # type: ignore[arg-type]
+        (lambda: bound_distance(OBJECTIVE, "x", Y, np.zeros(3)), "X"),
+        (lambda: check(3), "spec: must be"),  # type: ignore[arg-type]
+        (lambda: gaussian.delta("a", 1), "mu: must be a number, not 'a'"),  # type: ignore[arg-type]
+        (lambda: Objective("logistic", l2=1.0, fit_intercept="no"), "fit_intercept: must be True or False"),  # type: ignore[arg-type]
+        (lambda: gaussian.epsilon(1.0, 10**400), "a number beyond float64"),
+    ],
+)
+def test_what_is_said(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(CertifyError) as caught:
+        call()
+    assert words in str(caught.value)
