@@ -70,7 +70,12 @@ def _adapter(kind: type[Any], name: str) -> Any:
 
 @cache
 def _adapters_of(kind: Hashable) -> dict[str, Any]:
-    from pydantic import TypeAdapter
+    from pydantic import PydanticUserError, TypeAdapter
 
-    hints = get_type_hints(kind, include_extras=True)
-    return {knob.name: TypeAdapter(hints[knob.name]) for knob in fields(cast("Any", kind))}
+    hints, found = get_type_hints(kind, include_extras=True), {}
+    for knob in fields(cast("Any", kind)):
+        try:
+            found[knob.name] = TypeAdapter(hints[knob.name])
+        except PydanticUserError:  # a type that cannot be checked: a stranger's method may carry an object of its own
+            found[knob.name] = TypeAdapter(Any)
+    return found
