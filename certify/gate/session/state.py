@@ -142,7 +142,8 @@ def _run(old: State, request: Request, records: Records, goal: Goal) -> tuple[Ch
     if request.kind == "refresh":
         row_norm = max_row_norm(records.problem)
     elif old.factor is not None:
-        factor = old.factor.changed_by(left, came, w)
+        stay = old.records.staying(request.leaving)
+        factor = old.factor.changed_by(left, came, w, request.leaving, stay)
     if factor is not None:
         return follow(records.problem, w, residual, factor, goal, row_norm), row_norm
     fresh = factored(records.problem, w)
