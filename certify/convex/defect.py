@@ -89,15 +89,16 @@ def curvature_drift(problem: Problem, scores: Scores, kept: KeptHessian) -> floa
         kept: curvatures from earlier.
     """
     loss, m, a = problem.objective.loss_function, kept.weights, problem.weights
-    if not isinstance(loss, ScalarLoss) or len(m) != len(a):
+    if not isinstance(loss, ScalarLoss) or not problem.objective.smooth or len(m) != len(a):
         return math.inf
-    worst = 0.0
+    worst, constant = 0.0, loss.constants.self_concordance
     for rows in spans(len(a)):
         z, dz, y = scores.value[rows], scores.error[rows], problem.targets[rows, None]
-        # h_i lies within `slack` of the computed number
-        error = loss.third_sup(z, dz, y) * dz + loss.second_rounding(z, y)
-        h, before = a[rows] * loss.second(z, y)[:, 0], m[rows]
-        slack = (a[rows] * error[:, 0] + 2 * UNIT * h + TINY) * (1 + 8 * UNIT)
+        # h_i lies within `slack` of the computed number: |l'''| <= R l'', and e^t - 1 <= t + t^2 up to t = 1
+        second, rounding, t = loss.second(z, y), loss.second_rounding(z, y), constant * dz
+        error = (second + rounding) * np.where(t <= 1, t + t * t, math.inf) + rounding
+        h, before = a[rows] * second[:, 0], m[rows]
+        slack = (a[rows] * error[:, 0] + 2 * UNIT * h + TINY) * (1 + 16 * UNIT)
         low = (h - slack) * (1 - 2 * UNIT)
         apart = np.abs(h - before) + slack + 2 * UNIT * (h + before)
         ratio = np.where((a[rows] > 0) | (before > 0), apart / (np.sqrt(low) * np.sqrt(before)), 0.0)
