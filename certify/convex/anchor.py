@@ -45,12 +45,23 @@ class KeptHessian:
     apart: float = 0.0
     lengths: float = 0.0
 
+    @staticmethod
+    def fits(problem: Problem) -> bool:
+        """Whether there is one to keep: one score a record, a curvature that changes slowly, every parameter penalised."""
+        loss, objective = problem.objective.loss_function, problem.objective
+        return (
+            isinstance(loss, ScalarLoss)
+            and problem.outputs == 1
+            and objective.smooth
+            and float(problem.penalty.min()) > 0
+        )
+
     @classmethod
     @np.errstate(over="ignore", invalid="ignore", under="ignore")
     def of(cls, problem: Problem, w: FloatArray) -> "KeptHessian | None":
-        """The Hessian at w (1, p); None for losses of several scores, without a curvature that changes slowly, and where it is not finite."""
-        weights = curvatures(problem, w)
-        if weights is None or not float(problem.penalty.min()) > 0:
+        """The Hessian at w (1, p); None where it does not fit (:meth:`fits`), and where it is not finite."""
+        weights = curvatures(problem, w) if cls.fits(problem) else None
+        if weights is None:
             return None
 
         def part(rows: slice, block: Block) -> FloatArray:
@@ -133,11 +144,9 @@ class KeptHessian:
 
 
 def curvatures(problem: Problem, w: FloatArray) -> FloatArray | None:
-    """``a_i l''(x_i . w)`` as computed, (n,); None for losses of several scores, or whose second derivative may jump, and where one overflows."""
-    loss, objective = problem.objective.loss_function, problem.objective
-    if not isinstance(loss, ScalarLoss) or problem.outputs != 1 or not objective.smooth:
-        return None
-    if not math.isfinite(loss.constants.self_concordance):
+    """``a_i l''(x_i . w)`` as computed, (n,); None for losses of several scores, and where one overflows."""
+    loss = problem.objective.loss_function
+    if not isinstance(loss, ScalarLoss):
         return None
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         found = problem.weights * loss.second(problem.scores(w), problem.targets[:, None])[:, 0]
