@@ -4,7 +4,7 @@ Without one: let M be a Hessian kept from earlier (:mod:`certify.convex.anchor`)
 ``P >= s I``. With ``kappa = max_i |h_i - m_i| / sqrt(h_i m_i)`` and ``A^2 = z' (M - P) z``, for any z and ``c = r - M z``
 
 * ``||H^-1 r - z|| <= ||c||/s + kappa A / (2 sqrt(s))``
-* ``nu <= (1 + kappa/2 + kappa^2/8) sqrt(z' M z) + ||c||/sqrt(s) + kappa A``.
+* ``nu <= (1 + kappa/2 + kappa^2/8) sqrt(z' M z) + ||c||/sqrt(s)``.
 
 Proof: docs/theory.md, theorem 5b. It costs p^2 operations and the curvatures at w, which the gradient's scores give.
 """
@@ -74,7 +74,7 @@ def by_drift(
         ridge = float(np.sum(problem.penalty * step * step)) * (1 - gamma(step.size + 16)) - step.size * TINY
         data = math.sqrt(max(energy - ridge, 0.0)) * RAISE if math.isfinite(energy) else math.inf
         defect = (left / modulus + drift * data / (2 * math.sqrt(modulus))) * RAISE
-        decrement = (1 + drift / 2 + drift * drift / 8) * math.sqrt(energy) + left / math.sqrt(modulus) + drift * data
+        decrement = (1 + drift / 2 + drift * drift / 8) * math.sqrt(energy) + left / math.sqrt(modulus)
     defect = defect if math.isfinite(defect) else math.inf
     return Measured(step, length, defect, _decrement(gradient, modulus, decrement), row_norm * length * RAISE)
 

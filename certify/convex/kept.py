@@ -20,6 +20,9 @@ from certify.convex.blocks import as_block
 from certify.convex.problem import Problem
 from certify.core.arrays import AnyArray, FloatArray
 
+_APART = 24
+"""Columns that are kept apart from the inverse: each makes every product a little dearer."""
+
 _FORESEEN = 1 / 6
 """Changed rows, as a fraction f of all, beyond which a factor is made anew: where f/(1 - f) passes the limit on contraction."""
 
@@ -31,7 +34,7 @@ class KeptFactor:
     Attributes:
         root: R, upper triangular, (K p, K p).
         columns: U, (K p, k).
-        solved: Z, (K p, k).
+        solved: the columns of Z that are not yet worked into the inverse, (K p, at most ``_APART`` and those of one request).
         signs: diagonal of S, (k,).
         records: number of records when R was made.
         changed: rows that left or came since.
@@ -45,17 +48,24 @@ class KeptFactor:
     records: int
     changed: int = 0
     hessian: KeptHessian | None = None
+    inverse: FloatArray | None = None
 
     @cached_property
     def _inverse(self) -> FloatArray:
-        """M0^-1, (K p, K p): a product with it reads half as much as two triangular solutions do, and on all cores."""
+        """M0^-1, (K p, K p): a product with it reads half as much as two triangular solutions do, and on all cores.
+
+        Where changes were worked in, ``inverse``: that of R'R and all columns but the last, those that ``solved`` has.
+        """
+        if self.inverse is not None:
+            return self.inverse
         upper, failed = dpotri(self.root, lower=0)
         return np.asarray(np.triu(upper) + np.triu(upper, 1).T) if failed == 0 else np.zeros_like(self.root)
 
     @cached_property
     def _inner(self) -> tuple[AnyArray, AnyArray]:
-        """LU factors of S + U'Z, (k, k): symmetric, not definite where rows left."""
-        lu, pivots = lu_factor(np.diag(self.signs) + self.columns.T @ self.solved)
+        """LU factors of S + U'Z, (k, k), of the columns that are apart: symmetric, not definite where rows left."""
+        first = self.columns.shape[1] - self.solved.shape[1]
+        lu, pivots = lu_factor(np.diag(self.signs[first:]) + self.columns[:, first:].T @ self.solved)
         return lu, pivots
 
     @classmethod
@@ -85,7 +95,7 @@ class KeptFactor:
         if not np.all(np.isfinite(gradient)):
             return np.zeros(gradient.shape)
         step = np.asarray(self._inverse @ gradient.ravel())
-        if self.columns.shape[1]:
+        if self.solved.shape[1]:
             try:
                 inner = lu_solve(self._inner, self.solved.T @ gradient.ravel(), check_finite=False)
             except (LinAlgError, ValueError):  # not finite; the step without the changes is a step, too
@@ -133,7 +143,19 @@ class KeptFactor:
         signs = np.concatenate([self.signs, *(np.full(columns.shape[1], sign) for columns, sign in pairs)])
         following = replace(self, columns=columns, solved=solved, signs=signs, changed=changed, hessian=kept)
         vars(following)["_inverse"] = self._inverse  # of the same root
-        return following.absorbed() if columns.shape[1] > max(8, len(self.root) // 8) else following
+        if columns.shape[1] > max(8, len(self.root) // 8):
+            return following.absorbed()
+        return following.settled() if solved.shape[1] > _APART else following
+
+    def settled(self) -> "KeptFactor":
+        """The same matrix with all changes worked into the inverse; as it is where that is not finite."""
+        try:
+            inverse = self._inverse - self.solved @ lu_solve(self._inner, self.solved.T, check_finite=False)
+        except (LinAlgError, ValueError):
+            return self
+        if not np.all(np.isfinite(inverse)):
+            return self
+        return replace(self, solved=self.solved[:, :0], inverse=inverse)
 
     def absorbed(self) -> "KeptFactor | None":
         """The same matrix with the changes worked into R; None where it is no longer positive definite."""

@@ -243,6 +243,65 @@ def test_one_half_cannot_be_less(share: float) -> None:
     assert true <= found.defect <= true * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("share", [1.5, 6.0, 300.0])
+def test_the_decrement_grows_with_the_drift(share: float) -> None:
+    # all curvature is the record's, and was `share` times as large: nu = M z / sqrt(H) is sqrt(share) times sqrt(z M z)
+    l2, x, z = 1e-6, 10.0, np.array([[0.37]])
+    problem = bind(Objective("squared", l2), np.array([[x]]), np.array([0.0]))
+    kept = KeptHessian.of(problem, np.zeros((1, 1)))
+    assert kept is not None
+    m = l2 + share * x * x
+    drifted = replace(kept, matrix=np.array([[m]]), weights=np.array([share]), size=m)
+    found = measured(replace(problem, targets=-(m * z)[0] / x), 0 * z, z, drifted)
+    true = m * 0.37 / math.sqrt(l2 + x * x)
+    assert true <= found.decrement
+    assert share > 10 or found.decrement <= 1.1 * true
+
+
+def integers(seed: int, width: int) -> tuple[Problem, KeptHessian]:
+    """A problem whose Hessian is formed without any rounding, and that Hessian, known to be exact."""
+    X = np.random.default_rng(seed).integers(-9, 10, (20, width)).astype(float)
+    problem = bind(Objective("squared", 1.0), X, np.ones(20))
+    kept = KeptHessian.of(problem, np.zeros((1, width)))
+    assert kept is not None
+    assert np.array_equal(kept.matrix, X.T @ X + np.eye(width))
+    return problem, replace(kept, error=0.0)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_rounding_of_the_product_itself_is_enclosed(oracle: Any, apart: bool) -> None:
+    for seed in range(20):
+        problem, kept = integers(seed, 4)
+        now: KeptHessian | None = kept
+        if apart:
+            now = kept.without(np.arange(8), part(problem, range(8)))
+        assert now is not None
+        z = np.random.default_rng(seed).normal(size=(1, 4))
+        found = now.product(z)
+        truth = exact_matrix(oracle, problem, now) * oracle.mp.matrix(oracle.numbers(z))
+        assert 0 < oracle.distance(oracle.numbers(found.value), list(truth)) <= oracle.mp.mpf(found.error)
+
+
+def test_the_rounding_of_changes_worked_into_the_matrix_is_enclosed(
+    oracle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anchor_module, "_APART", 1)
+    worst = 0.0
+    for seed in range(10):
+        problem, kept = integers(seed, 3)
+        fresh = np.random.default_rng(seed).normal(size=(5, 3))
+        came = replace(problem, X=fresh, targets=np.ones(5), weights=np.full(5, 0.7))
+        now = kept.joined(came, np.zeros((1, 3)))
+        assert now is not None
+        assert not len(now.rows)
+        both = replace(problem, X=np.vstack([problem.X, fresh]), targets=np.ones(25), weights=np.ones(25))
+        exact = exact_matrix(oracle, both, now)
+        error = max(abs(oracle.mp.mpf(float(now.matrix[i, j])) - exact[i, j]) for i in range(3) for j in range(3))
+        assert 0 < error <= oracle.mp.mpf(now.error)
+        worst = max(worst, float(error))
+    assert worst > 1e-15
+
+
 def test_without_drift_the_defect_is_that_of_the_product() -> None:
     problem, _, w = drawn("logistic", 1, (60, 3))
     factor = KeptFactor.at(problem, w)
