@@ -25,18 +25,20 @@ from typing import Any
 import numpy as np
 
 from certify.convex.adapters import agreed_weights
+from certify.convex.anchor import KeptHessian
+from certify.convex.bynorms import gradient_by_norms, product_by_norms
+from certify.convex.defect import Measured, by_drift, by_product
 from certify.convex.enclosure import (
     Enclosed,
     Scores,
     enclose_gradient,
     enclose_hessian_product,
-    gamma,
     max_row_norm,
     norm_upper,
 )
 from certify.convex.gap import bound_by_gap
 from certify.convex.heads import for_head, heads, join
-from certify.convex.losses.base import TINY, UNIT
+from certify.convex.losses.base import TINY
 from certify.convex.modulus import MODULUS_LIMIT, verified_modulus
 from certify.convex.numbers import as_matrix
 from certify.convex.objective import Objective
@@ -133,6 +135,7 @@ def certify_parameters(
     w: FloatArray,
     propose: Callable[[FloatArray], FloatArray] | None = None,
     row_norm: float | None = None,
+    kept: KeptHessian | None = None,
 ) -> DistanceBound:
     """:func:`bound_distance` for a problem and parameters (K, p) that were checked before.
 
@@ -142,6 +145,7 @@ def certify_parameters(
         propose: an approximate inverse of the Hessian to use instead of factoring it here, for example a factor kept from
             training (:class:`certify.convex.solve.Factor`). Untrusted; the modulus is then l2 alone.
         row_norm: an upper bound on the row norms that is already known, for example of a larger set of records.
+        kept: a Hessian of the same records from earlier, with its proven error; used with a proposal only.
     """
     if not problem.objective.l2 > 0:
         raise AssumptionViolatedError(
@@ -158,7 +162,7 @@ def certify_parameters(
         )
     if problem.objective.bent:
         return _by_gap(problem, w, row_norm)
-    bound = _by_gradient(problem, w, propose, row_norm)
+    bound = _by_gradient(problem, w, propose, row_norm, kept)
     if problem.objective.smooth or not float(problem.penalty.min()) > 0:
         return bound
     gap = UpperBound(bound_by_gap(problem, w).duality_gap)  # no Newton bound applies where the second derivative jumps
@@ -166,30 +170,49 @@ def certify_parameters(
 
 
 def _by_gradient(
-    problem: Problem, w: FloatArray, propose: Callable[[FloatArray], FloatArray] | None, row_norm: float | None
+    problem: Problem,
+    w: FloatArray,
+    propose: Callable[[FloatArray], FloatArray] | None,
+    known_row_norm: float | None,
+    kept: KeptHessian | None,
 ) -> DistanceBound:
     """The three bounds from the gradient, and from the Hessian where there is one."""
+    row_norm = max_row_norm(problem) if known_row_norm is None else known_row_norm
     if propose is not None:
-        return _proposed(problem, w, propose, row_norm)
+        return _proposed(problem, w, propose, row_norm, kept)
     gradient, scores = enclose_gradient(problem, w)
     hessian = problem.hessian(w) if problem.size <= DENSE_LIMIT else None
     modulus = _modulus(problem, scores, hessian)
     step = newton_step(problem, w, gradient.value, hessian)
-    return _assemble(problem, gradient, modulus, step, enclose_hessian_product(problem, scores, step), row_norm)
+    found = by_product(gradient, modulus, step, enclose_hessian_product(problem, scores, step))
+    return _assemble(problem, gradient, modulus, found, row_norm)
 
 
 def _proposed(
-    problem: Problem, w: FloatArray, propose: Callable[[FloatArray], FloatArray], row_norm: float | None
+    problem: Problem,
+    w: FloatArray,
+    propose: Callable[[FloatArray], FloatArray],
+    row_norm: float,
+    kept: KeptHessian | None,
 ) -> DistanceBound:
-    """The certificate from a proposed step: rounding bounded by norms where that is next to nothing, else entry by entry."""
-    for careful in (False, True):
-        gradient, scores = enclose_gradient(problem, w, careful=careful)
+    """The certificate from a proposed step: rounding bounded by norms where that is next to nothing, else entry by entry.
+
+    With a Hessian that was kept, and curvatures that changed little since, no product with the Hessian of today is needed.
+    """
+    for enclose, multiply in ((gradient_by_norms, product_by_norms), (enclose_gradient, enclose_hessian_product)):
+        gradient, scores = enclose(problem, w)
         modulus = _modulus(problem, scores, None)
-        product = partial(enclose_hessian_product, problem, scores, careful=careful)
+        if kept is not None:
+            step = np.array(propose(gradient.value.copy()))
+            found = by_drift(problem, gradient, scores, step, kept, row_norm)
+            precise = gradient.error <= _NEGLIGIBLE * modulus * found.length
+            if precise and found.defect <= _WORTHWHILE * found.length:
+                return _assemble(problem, gradient, modulus, found, row_norm)
+        product = partial(multiply, problem, scores)
         step, applied = _refined_proposal(gradient, product, propose, modulus)
         if gradient.error + applied.error <= _NEGLIGIBLE * modulus * norm_upper(step):
             break
-    return _assemble(problem, gradient, modulus, step, applied, row_norm)
+    return _assemble(problem, gradient, modulus, by_product(gradient, modulus, step, applied), row_norm)
 
 
 def _refined_proposal(
@@ -263,22 +286,19 @@ def _assemble(
     problem: Problem,
     gradient: Enclosed,
     modulus: float,
-    step: FloatArray,
-    product: Enclosed,
-    known_row_norm: float | None,
+    found: Measured,
+    row_norm: float,
 ) -> DistanceBound:
-    row_norm = max_row_norm(problem) if known_row_norm is None else known_row_norm
     penalised = float(problem.penalty.min())
     strong = gradient.norm / penalised * RAISE if penalised > 0 else math.inf
-    step_norm, defect, decrement = _newton(gradient, modulus, step, product)
     constant = problem.objective.loss_function.constants.self_concordance
     curvature_change = constant * max(row_norm, TINY) * RAISE if constant else 0.0  # infinite where l'' jumps
-    radius = curvature_change * decrement / math.sqrt(modulus) * RAISE if constant else 0.0
+    radius = curvature_change * found.decrement / math.sqrt(modulus) * RAISE if constant else 0.0
     near = Vicinity(
-        newton_norm=min(step_norm + defect, gradient.norm / modulus) * RAISE,
-        scaled=decrement / math.sqrt(modulus) * RAISE,
-        defect=defect,
-        reach=product.reach,
+        newton_norm=min(found.length + found.defect, gradient.norm / modulus) * RAISE,
+        scaled=found.decrement / math.sqrt(modulus) * RAISE,
+        defect=found.defect,
+        reach=found.reach,
         row_norm=row_norm,
         constant=constant,
     )
@@ -291,25 +311,10 @@ def _assemble(
         refined=UpperBound(bounds[2]),
         residual_norm=norm_upper(gradient.value),
         rounding=UpperBound(gradient.error),
-        newton_decrement=UpperBound(decrement),
+        newton_decrement=UpperBound(found.decrement),
         radius=UpperBound(radius),
         modulus=LowerBound(modulus),
         max_row_norm=UpperBound(row_norm),
-        newton_step=step,
+        newton_step=found.step,
         residual=gradient.value,
     )
-
-
-def _newton(gradient: Enclosed, modulus: float, step: FloatArray, product: Enclosed) -> tuple[float, float, float]:
-    """From any proposed step z: upper bounds on ``||z||``, on ``||H^-1 r - z||`` and on the Newton decrement."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        step_norm = norm_upper(step)
-        left = norm_upper(gradient.value - product.value) + gradient.error + product.error
-        left += 2 * UNIT * (norm_upper(gradient.value) + norm_upper(product.value))
-        dot = float(np.sum(gradient.value * step)) + gamma(step.size + 8) * float(np.sum(np.abs(gradient.value * step)))
-        dot += step.size * TINY
-        square = max(dot, 0.0) + (gradient.error + left) * step_norm + left * left / modulus
-    plain = gradient.norm / math.sqrt(modulus)
-    decrement = min(math.sqrt(square) if math.isfinite(square) else math.inf, plain) * RAISE + TINY
-    defect = left / modulus * RAISE if math.isfinite(left) else math.inf
-    return step_norm, defect, decrement

@@ -64,17 +64,21 @@ class ChordRun:
 
 def factored(problem: Problem, w: FloatArray) -> KeptFactor | None:
     """A factor of the Hessian at w; None where there are too many parameters to form it, or it is singular to working precision."""
-    return KeptFactor.of(problem.hessian(w), problem.records) if problem.size <= DENSE_LIMIT else None
+    return KeptFactor.at(problem, w) if problem.size <= DENSE_LIMIT else None
 
 
 def certified(problem: Problem, w: FloatArray, factor: KeptFactor | None, row_norm: float) -> DistanceBound:
     """The certificate at w: with the factor's proposal where every parameter is penalised, with a Hessian of its own elsewhere.
 
+    Where the factor's Hessian was kept as well, and is still near, the gradient is all that is measured on the data.
+
     Raises:
         AssumptionViolatedError: no certificate exists.
     """
     cheap = factor is not None and float(problem.penalty.min()) > 0
-    return certify_parameters(problem, w, propose=factor if cheap else None, row_norm=row_norm)
+    if factor is None or not cheap:
+        return certify_parameters(problem, w, row_norm=row_norm)
+    return certify_parameters(problem, w, propose=factor, row_norm=row_norm, kept=factor.hessian)
 
 
 def settle(problem: Problem, w: FloatArray, factor: KeptFactor | None, goal: Goal, row_norm: float) -> ChordRun:

@@ -8,7 +8,7 @@ number of chunks instead of with n. The bound itself is computed in floating poi
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ from certify.convex.problem import Problem
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import AssumptionViolatedError
 from certify.core.rows import is_sparse
+
+_SPAN = 50_000
 
 
 def gamma(k: int) -> float:
@@ -69,19 +71,31 @@ def dot_error(size: Block, w: FloatArray) -> FloatArray:
     return np.asarray(factor * (size @ np.abs(w).T) + length * TINY)
 
 
+def spans(records: int) -> Iterator[slice]:
+    """Ranges of records long enough for vectors of numbers about each, and short enough for memory."""
+    for start in range(0, records, _SPAN):
+        yield slice(start, min(start + _SPAN, records))
+
+
+def summation(problem: Problem) -> float:
+    """Relative error of a sum over the records: products within a chunk, then one addition a chunk."""
+    return gamma(problem.chunk + len(problem.ranges) + 4)
+
+
 @dataclass(frozen=True, eq=False)
-class _Sum:
+class Sum:
     """``V' X`` over some records with a bound on its error (rounding of the sum included, gamma chosen for all)."""
 
     value: FloatArray
     error: FloatArray
     reach: float = 0.0
 
-    def __add__(self, other: "_Sum") -> "_Sum":
-        return _Sum(self.value + other.value, self.error + other.error, max(self.reach, other.reach))
+    def __add__(self, other: "Sum") -> "Sum":
+        return Sum(self.value + other.value, self.error + other.error, max(self.reach, other.reach))
 
 
-def _with_penalty(problem: Problem, total: _Sum, w: FloatArray) -> Enclosed:
+def with_penalty(problem: Problem, total: Sum, w: FloatArray) -> Enclosed:
+    """``total + penalty w``; ``total.error`` is one bound an entry, (K, p), or one an output, (K, 1)."""
     with np.errstate(over="ignore", invalid="ignore"):
         ridge = problem.penalty * w
         added = 4 * UNIT * (norm_upper(total.value) + norm_upper(ridge)) + (problem.records + 8) * TINY * problem.size
@@ -91,50 +105,37 @@ def _with_penalty(problem: Problem, total: _Sum, w: FloatArray) -> Enclosed:
 
 
 class _Rounding:
-    """Rounding errors of the two products ``X w'`` and ``V' X``, in one of two ways.
+    """Rounding errors of the two products ``X w'`` and ``V' X``, entry by entry: two more products, with ``|X|``."""
 
-    Careful: entry by entry, ``gamma |x_i| . |w|`` and ``gamma |V|' |X|``: two more products, with ``|X|``. Otherwise by norms,
-    ``gamma ||x_i|| ||w||`` and ``gamma sum_i |v_i| ||x_i||`` (Cauchy-Schwarz, triangle inequality): nothing but the row norms, which are worked out once a
-    problem; a little larger where the features have one scale, and much larger where they have not.
-    """
-
-    def __init__(self, problem: Problem, w: FloatArray, *, careful: bool) -> None:
-        self._problem, self._w, self._careful = problem, w, careful
-        # products within the chunk, then one addition a chunk
-        self._growth = gamma(problem.chunk + len(problem.ranges) + 4)
-        self._lengths = np.array([norm_upper(row) for row in w])
+    def __init__(self, problem: Problem, w: FloatArray) -> None:
+        self._problem, self._w = problem, w
+        self._growth = summation(problem)
         self._buffer: FloatArray | None = None
 
-    def sizes(self, rows: slice, block: Block) -> Block:
-        """What stands for ``|X|``: the absolute values, or the row norms as a column."""
-        if not self._careful:
-            return self._problem.norms[rows, None]
+    def sizes(self, block: Block) -> Block:
+        """``|X|``."""
         if is_sparse(block):
             return absolute(block)
         if self._buffer is None:  # one for all chunks: it stays in cache
             self._buffer = np.empty((self._problem.chunk, block.shape[1]))
         return absolute(block, self._buffer)
 
-    def of_scores(self, block: Block, sizes: Block) -> FloatArray:
+    def of_scores(self, sizes: Block) -> FloatArray:
         """Error of ``block @ w.T``, entry by entry."""
-        if self._careful:
-            return dot_error(sizes, self._w)
-        length = terms(block)
-        factor = gamma(length + 2) * (1 + gamma(length + 8))
-        return np.asarray(factor * sizes * self._lengths + length * TINY)
+        return dot_error(sizes, self._w)
 
-    def summand(self, block: Block, sizes: Block, value: FloatArray, error: FloatArray, reach: float = 0.0) -> _Sum:
-        """``value' X``, and the bound on its error: per entry (K, p), or one number an output (K, 1)."""
+    def summand(self, block: Block, sizes: Block, value: FloatArray, error: FloatArray, reach: float = 0.0) -> Sum:
+        """``value' X``, and the bound on its error per entry, (K, p)."""
         total = np.asarray(value.T @ block)
-        return _Sum(total, np.asarray((self._growth * np.abs(value) + error).T @ sizes), reach)
+        return Sum(total, np.asarray((self._growth * np.abs(value) + error).T @ sizes), reach)
 
 
-def enclose_gradient(problem: Problem, w: FloatArray, *, careful: bool = True) -> tuple[Enclosed, Scores]:
+def enclose_gradient(problem: Problem, w: FloatArray) -> tuple[Enclosed, Scores]:
     """The gradient of F at ``w``, and the scores on the way, each with a bound on its error.
 
     Where F is not differentiable, a subgradient: the one of smallest norm as far as the L1 term goes.
 
-    One pass over the data: two products with X and, where the bound is to be ``careful``, two with |X|.
+    One pass over the data: two products with X and two with |X|.
     """
     loss = problem.objective.loss_function
     scores = Scores(np.empty((problem.records, problem.outputs)), np.empty((problem.records, problem.outputs)))
@@ -144,15 +145,13 @@ def enclose_gradient(problem: Problem, w: FloatArray, *, careful: bool = True) -
         y = problem.targets[rows]
         return loss.gradient(z, y), loss.gradient_error(z, dz, y)
 
-    return minimum_norm(problem, w, enclose_slopes(problem, w, slopes, careful=careful)), scores
+    return minimum_norm(problem, w, enclose_slopes(problem, w, slopes)), scores
 
 
 def enclose_slopes(
     problem: Problem,
     w: FloatArray,
     slopes: Callable[[slice, FloatArray, FloatArray], tuple[FloatArray, FloatArray]],
-    *,
-    careful: bool = True,
 ) -> Enclosed:
     """``X' (a o slopes) + l2 w`` with a bound on its error.
 
@@ -161,18 +160,17 @@ def enclose_slopes(
         w: parameters (K, p).
         slopes: from the rows of a chunk, their computed scores (n, K) and a bound on the error of these, to slopes (n, K)
             and a bound on the error of these.
-        careful: as in :func:`enclose_gradient`.
     """
-    rounding = _Rounding(problem, w, careful=careful)
+    rounding = _Rounding(problem, w)
 
-    def part(rows: slice, block: Block) -> _Sum:
-        sizes = rounding.sizes(rows, block)
-        value, error = slopes(rows, block @ w.T, rounding.of_scores(block, sizes))
+    def part(rows: slice, block: Block) -> Sum:
+        sizes = rounding.sizes(block)
+        value, error = slopes(rows, block @ w.T, rounding.of_scores(sizes))
         a = problem.weights[rows, None]
         slope = a * value
         return rounding.summand(block, sizes, slope, a * error + 2 * UNIT * np.abs(slope) + TINY)
 
-    return _with_penalty(problem, problem.over_records(part), w)
+    return with_penalty(problem, problem.over_records(part), w)
 
 
 def minimum_norm(problem: Problem, w: FloatArray, gradient: Enclosed) -> Enclosed:
@@ -186,12 +184,31 @@ def minimum_norm(problem: Problem, w: FloatArray, gradient: Enclosed) -> Enclose
     return Enclosed(value, gradient.error * (1 + 4 * UNIT) + 2 * UNIT * norm_upper(value) + value.size * TINY)
 
 
-def enclose_hessian_product(
-    problem: Problem, scores: Scores, direction: FloatArray, *, careful: bool = True
-) -> Enclosed:
+def enclose_hessian_product(problem: Problem, scores: Scores, direction: FloatArray) -> Enclosed:
     """The Hessian of F at the point of ``scores``, applied to ``direction`` (K, p), with a bound on the error.
 
-    Its ``reach`` bounds ``||(x_i . direction_k)_k||`` over the records of positive weight. ``careful`` as in :func:`enclose_gradient`.
+    Its ``reach`` bounds ``||(x_i . direction_k)_k||`` over the records of positive weight.
+
+    Raises:
+        AssumptionViolatedError: the objective has an L1 term, hence no Hessian that a bound could rest on.
+    """
+    require_smooth(problem)
+    loss, rounding = problem.objective.loss_function, _Rounding(problem, direction)
+
+    def part(rows: slice, block: Block) -> Sum:
+        sizes = rounding.sizes(block)
+        u, du = block @ direction.T, rounding.of_scores(sizes)
+        z, dz = scores.value[rows], scores.error[rows]
+        y, a = problem.targets[rows], problem.weights[rows, None]
+        curved = a * loss.curvature_product(z, y, u)
+        error = a * loss.curvature_product_error(z, dz, y, u, du) + 2 * UNIT * np.abs(curved) + TINY
+        return rounding.summand(block, sizes, curved, error, reach_of(u, du, a))
+
+    return with_penalty(problem, problem.over_records(part), direction)
+
+
+def require_smooth(problem: Problem) -> None:
+    """Refuse a Hessian product where there is an L1 term.
 
     Raises:
         AssumptionViolatedError: the objective has an L1 term, hence no Hessian that a bound could rest on.
@@ -202,21 +219,9 @@ def enclose_hessian_product(
             where="objective.l1",
             mend="certify by the duality gap (certify.convex.gap)",
         )
-    loss, rounding = problem.objective.loss_function, _Rounding(problem, direction, careful=careful)
-
-    def part(rows: slice, block: Block) -> _Sum:
-        sizes = rounding.sizes(rows, block)
-        u, du = block @ direction.T, rounding.of_scores(block, sizes)
-        z, dz = scores.value[rows], scores.error[rows]
-        y, a = problem.targets[rows], problem.weights[rows, None]
-        curved = a * loss.curvature_product(z, y, u)
-        error = a * loss.curvature_product_error(z, dz, y, u, du) + 2 * UNIT * np.abs(curved) + TINY
-        return rounding.summand(block, sizes, curved, error, _reach(u, du, a))
-
-    return _with_penalty(problem, problem.over_records(part), direction)
 
 
-def _reach(u: FloatArray, du: FloatArray, a: FloatArray) -> float:
+def reach_of(u: FloatArray, du: FloatArray, a: FloatArray) -> float:
     """Upper bound on the norm of any row of scores known within ``du``, where the weight is positive."""
     largest = (np.abs(u) + du)[a[:, 0] > 0]
     if largest.shape[1] == 1:

@@ -15,10 +15,13 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, lu_factor, lu_solve
 from scipy.linalg.lapack import dpotri
 
+from certify.convex.anchor import KeptHessian, dense_rows
 from certify.convex.blocks import as_block
 from certify.convex.problem import Problem
 from certify.core.arrays import AnyArray, FloatArray
-from certify.core.rows import is_sparse
+
+_APART = 24
+"""Columns that are kept apart from the inverse: each makes every product a little dearer."""
 
 _FORESEEN = 1 / 6
 """Changed rows, as a fraction f of all, beyond which a factor is made anew: where f/(1 - f) passes the limit on contraction."""
@@ -31,10 +34,11 @@ class KeptFactor:
     Attributes:
         root: R, upper triangular, (K p, K p).
         columns: U, (K p, k).
-        solved: Z, (K p, k).
+        solved: the columns of Z that are not yet worked into the inverse, (K p, at most ``_APART`` and those of one request).
         signs: diagonal of S, (k,).
         records: number of records when R was made.
         changed: rows that left or came since.
+        hessian: the matrix itself with a proven error, where the objective has one score a record; the one part that is trusted.
     """
 
     root: FloatArray
@@ -43,17 +47,25 @@ class KeptFactor:
     signs: FloatArray
     records: int
     changed: int = 0
+    hessian: KeptHessian | None = None
+    inverse: FloatArray | None = None
 
     @cached_property
     def _inverse(self) -> FloatArray:
-        """M0^-1, (K p, K p): a product with it reads half as much as two triangular solutions do, and on all cores."""
+        """M0^-1, (K p, K p): a product with it reads half as much as two triangular solutions do, and on all cores.
+
+        Where changes were worked in, ``inverse``: that of R'R and all columns but the last, those that ``solved`` has.
+        """
+        if self.inverse is not None:
+            return self.inverse
         upper, failed = dpotri(self.root, lower=0)
         return np.asarray(np.triu(upper) + np.triu(upper, 1).T) if failed == 0 else np.zeros_like(self.root)
 
     @cached_property
     def _inner(self) -> tuple[AnyArray, AnyArray]:
-        """LU factors of S + U'Z, (k, k): symmetric, not definite where rows left."""
-        lu, pivots = lu_factor(np.diag(self.signs) + self.columns.T @ self.solved)
+        """LU factors of S + U'Z, (k, k), of the columns that are apart: symmetric, not definite where rows left."""
+        first = self.columns.shape[1] - self.solved.shape[1]
+        lu, pivots = lu_factor(np.diag(self.signs[first:]) + self.columns[:, first:].T @ self.solved)
         return lu, pivots
 
     @classmethod
@@ -66,6 +78,13 @@ class KeptFactor:
         return cls.plain(root, records)
 
     @classmethod
+    def at(cls, problem: Problem, w: FloatArray) -> "KeptFactor | None":
+        """The factor of a problem's Hessian at w (K, p), with the Hessian itself where that is kept too."""
+        kept = KeptHessian.of(problem, w)
+        factor = cls.of(problem.hessian(w) if kept is None else kept.matrix, problem.records)
+        return None if factor is None else replace(factor, hessian=kept)
+
+    @classmethod
     def plain(cls, root: FloatArray, records: int, changed: int = 0) -> "KeptFactor":
         """A factor without any change on top."""
         nothing = np.zeros((len(root), 0))
@@ -76,7 +95,7 @@ class KeptFactor:
         if not np.all(np.isfinite(gradient)):
             return np.zeros(gradient.shape)
         step = np.asarray(self._inverse @ gradient.ravel())
-        if self.columns.shape[1]:
+        if self.solved.shape[1]:
             try:
                 inner = lu_solve(self._inner, self.solved.T @ gradient.ravel(), check_finite=False)
             except (LinAlgError, ValueError):  # not finite; the step without the changes is a step, too
@@ -84,14 +103,36 @@ class KeptFactor:
             step = step - self.solved @ inner
         return step.reshape(gradient.shape) if np.all(np.isfinite(step)) else np.zeros(gradient.shape)
 
-    def changed_by(self, left: Problem | None, came: Problem | None, w: FloatArray) -> "KeptFactor | None":
-        """The factor after rows left and came, their curvature taken at w; None where it is better made anew."""
-        parts = [(part, sign) for part, sign in ((left, -1.0), (came, 1.0)) if part is not None]
-        changed = self.changed + sum(part.records for part, _ in parts)
+    def changed_by(
+        self,
+        left: Problem | None,
+        came: Problem | None,
+        w: FloatArray,
+        places: AnyArray | None = None,
+        stay: AnyArray | None = None,
+    ) -> "KeptFactor | None":
+        """The factor after rows left and came, their curvature taken at w; None where it is better made anew.
+
+        Args:
+            left: records that no longer count.
+            came: records that count from now on, at the end of the following problem.
+            w: parameters (K, p).
+            places: where those that left stood; without them the Hessian itself is no longer kept.
+            stay: mask of the positions that the following problem still has; all when absent.
+        """
+        changed = self.changed + sum(part.records for part in (left, came) if part is not None)
         if changed > _FORESEEN * self.records:
             return None
+        kept, pairs = self.hessian, []
         try:
-            pairs = [(_curved_rows(part, w), sign) for part, sign in parts]
+            if left is not None:
+                # what a row brought into the matrix is what it takes out
+                shares = None if kept is None or places is None else kept.weights[places]
+                pairs.append((_curved_rows(left, w, shares), -1.0))
+                kept = None if kept is None or places is None else kept.without(places, left, stay)
+            if came is not None:
+                pairs.append((_curved_rows(came, w), 1.0))
+                kept = None if kept is None else kept.joined(came, w)
         except LinAlgError:  # scores that overflow
             return None
         more = np.hstack([self.columns[:, :0], *(columns for columns, _ in pairs)])
@@ -100,9 +141,21 @@ class KeptFactor:
         columns = np.hstack([self.columns, more])
         solved = np.hstack([self.solved, self._inverse @ more])
         signs = np.concatenate([self.signs, *(np.full(columns.shape[1], sign) for columns, sign in pairs)])
-        following = replace(self, columns=columns, solved=solved, signs=signs, changed=changed)
+        following = replace(self, columns=columns, solved=solved, signs=signs, changed=changed, hessian=kept)
         vars(following)["_inverse"] = self._inverse  # of the same root
-        return following.absorbed() if columns.shape[1] > max(8, len(self.root) // 8) else following
+        if columns.shape[1] > max(8, len(self.root) // 8):
+            return following.absorbed()
+        return following.settled() if solved.shape[1] > _APART else following
+
+    def settled(self) -> "KeptFactor":
+        """The same matrix with all changes worked into the inverse; as it is where that is not finite."""
+        try:
+            inverse = self._inverse - self.solved @ lu_solve(self._inner, self.solved.T, check_finite=False)
+        except (LinAlgError, ValueError):
+            return self
+        if not np.all(np.isfinite(inverse)):
+            return self
+        return replace(self, solved=self.solved[:, :0], inverse=inverse)
 
     def absorbed(self) -> "KeptFactor | None":
         """The same matrix with the changes worked into R; None where it is no longer positive definite."""
@@ -110,13 +163,17 @@ class KeptFactor:
             return self
         matrix = self.root.T @ self.root + (self.columns * self.signs) @ self.columns.T
         fresh = KeptFactor.of(matrix, self.records)
-        return None if fresh is None else replace(fresh, changed=self.changed)
+        return None if fresh is None else replace(fresh, changed=self.changed, hessian=self.hessian)
 
 
-def _curved_rows(problem: Problem, w: FloatArray) -> FloatArray:
-    """Columns u with ``sum u u'`` the part of the Hessian at w that comes from the problem's records, (K p, m)."""
-    block = as_block(problem.X[:], intercept=problem.objective.fit_intercept)
-    block = np.asarray(block.toarray() if is_sparse(block) else block)
+def _curved_rows(problem: Problem, w: FloatArray, shares: FloatArray | None = None) -> FloatArray:
+    """Columns u with ``sum u u'`` the part of the Hessian at w that comes from the problem's records, (K p, m).
+
+    ``shares``: the records' curvatures, (n,), where they are known and there is one score.
+    """
+    block = dense_rows(problem)
+    if shares is not None:
+        return np.asarray((block * np.sqrt(shares)[:, None]).T)
     curvature = np.zeros((problem.records, problem.outputs, problem.outputs))
     for j, k, entry in problem.objective.loss_function.curvature_blocks(block @ w.T, problem.targets):
         curvature[:, j, k] = curvature[:, k, j] = problem.weights * entry

@@ -107,6 +107,26 @@ def test_many_changes_one_after_the_other_stay_a_new_factor_up_to_rounding() -> 
     np.testing.assert_allclose(kept(g).ravel(), np.linalg.solve(hessian, g.ravel()), rtol=1e-9)
 
 
+@pytest.mark.parametrize("loss", ["logistic", "softmax"])
+def test_changes_worked_into_the_inverse_are_the_same_factor(monkeypatch: pytest.MonkeyPatch, loss: str) -> None:
+    monkeypatch.setattr("certify.convex.kept._APART", 2)
+    problem, w, factor = prepared(loss, 3, records=400, features=9)
+    kept: KeptFactor | None = factor
+    for row in range(3):
+        assert kept is not None
+        kept = kept.changed_by(part(problem, [row]), None, w, places=[row])
+    assert kept is not None
+    assert kept.columns.shape[1] >= 3
+    assert kept.inverse is not None
+    assert kept.solved.shape[1] <= 2
+    hessian, g = without(problem, range(3)).hessian(w), problem.gradient(w + 1)
+    np.testing.assert_allclose(kept(g).ravel(), np.linalg.solve(hessian, g.ravel()), rtol=1e-9)
+    whole = kept.absorbed()
+    assert whole is not None
+    np.testing.assert_allclose(whole.root.T @ whole.root, hessian, rtol=0, atol=1e-12 * np.abs(hessian).max())
+    np.testing.assert_allclose(whole(g), kept(g), rtol=1e-9)
+
+
 def test_so_many_changed_rows_call_for_a_new_factor() -> None:
     problem, w, factor = prepared("logistic", 0)
     assert factor.changed_by(part(problem, range(10)), None, w) is not None

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from certify import Objective
 from certify.convex import enclosure
 from certify.convex import problem as problem_module
+from certify.convex.bynorms import gradient_by_norms, product_by_norms
 from certify.convex.enclosure import enclose_gradient, enclose_hessian_product, gamma, max_row_norm, norm_upper
 from certify.convex.problem import Problem, bind
 
@@ -45,10 +47,15 @@ def make(
     return bind(Objective(loss, 0.7, intercept, smoothing=SMOOTHING.get(loss)), X, y, outputs, weights), y, w, direction
 
 
-def true_errors(oracle: Any, problem: Problem, y: np.ndarray, w: np.ndarray, direction: np.ndarray) -> list[Any]:
+CAREFUL, COARSE = (enclose_gradient, enclose_hessian_product), (gradient_by_norms, product_by_norms)
+
+
+def true_errors(
+    oracle: Any, problem: Problem, y: np.ndarray, w: np.ndarray, direction: np.ndarray, enclose: Any = CAREFUL
+) -> list[Any]:
     """(true error, claimed error) of the gradient and of the Hessian product, in 60 digits."""
-    gradient, scores = enclose_gradient(problem, w)
-    product = enclose_hessian_product(problem, scores, direction)
+    gradient, scores = enclose[0](problem, w)
+    product = enclose[1](problem, scores, direction)
     exact = oracle.exact(problem.objective, problem.X, y, problem.weights, problem.outputs)
     point = oracle.numbers(w)
     truths = exact.gradient(point), exact.hessian_product(point, oracle.numbers(direction))
@@ -70,15 +77,51 @@ def true_errors(oracle: Any, problem: Problem, y: np.ndarray, w: np.ndarray, dir
     scale=st.sampled_from([0.0, 3.0, 8.0]),
     intercept=st.booleans(),
     single=st.booleans(),
+    enclose=st.sampled_from([CAREFUL, COARSE]),
 )
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_true_error_never_exceeds_the_claimed_one(
-    oracle: Any, loss: str, seed: int, size: tuple[int, int], scale: float, *, intercept: bool, single: bool
+    oracle: Any,
+    loss: str,
+    seed: int,
+    size: tuple[int, int],
+    scale: float,
+    enclose: Any,
+    *,
+    intercept: bool,
+    single: bool,
 ) -> None:
     problem, y, w, direction = make(loss, seed, size, scale=scale, intercept=intercept, single=single)
-    for error, claimed, norm, norm_bound in true_errors(oracle, problem, y, w, direction):
+    for error, claimed, norm, norm_bound in true_errors(oracle, problem, y, w, direction, enclose):
         assert error <= claimed
         assert norm <= oracle.mp.mpf(norm_bound)
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([0.0, 3.0]), sparse=st.booleans())
+@pytest.mark.parametrize("loss", LOSSES)
+def test_errors_by_norms_hold_over_many_chunks_and_spans(
+    oracle: Any, loss: str, seed: int, scale: float, *, sparse: bool
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(problem_module, "_CHUNK_BYTES", 1)
+        patch.setattr(enclosure, "_SPAN", 50)
+        problem, y, w, direction = make(loss, seed, (150, 2), scale=scale)
+        dense = problem
+        if sparse:
+            problem = replace(problem, X=csr_array(problem.X))
+        assert len(problem.ranges) == 3 or sparse
+        gradient, scores = gradient_by_norms(problem, w)
+        product = product_by_norms(problem, scores, direction)
+    exact = oracle.exact(dense.objective, dense.X, y, dense.weights, dense.outputs)
+    point = oracle.numbers(w)
+    truths = exact.gradient(point), exact.hessian_product(point, oracle.numbers(direction))
+    for found, truth in zip((gradient, product), truths, strict=True):
+        assert oracle.distance(oracle.numbers(found.value), truth) <= oracle.mp.mpf(found.error)
+    p, k = problem.shape[1], problem.outputs
+    rows = np.hstack([np.asarray(dense.X, dtype=float), np.ones((150, 1))])[dense.weights > 0]
+    assert rows.shape[1] == p
+    assert np.linalg.norm(rows @ direction.reshape(k, p).T, axis=1).max() <= product.reach * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -94,11 +137,12 @@ def test_the_true_error_never_exceeds_the_claimed_one_over_many_chunks(
 
 
 @pytest.mark.parametrize("size", [1e-8, 1.0, 30.0, 600.0])
+@pytest.mark.parametrize("enclose", [CAREFUL, COARSE])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_large_and_small_scores_are_enclosed(oracle: Any, loss: str, size: float) -> None:
+def test_large_and_small_scores_are_enclosed(oracle: Any, loss: str, enclose: Any, size: float) -> None:
     problem, y, w, direction = make(loss, 6, (20, 3))
     w *= size / np.abs(problem.scores(w)).max()
-    for error, claimed, _, _ in true_errors(oracle, problem, y, w, direction):
+    for error, claimed, _, _ in true_errors(oracle, problem, y, w, direction, enclose):
         assert error <= claimed
 
 
@@ -265,14 +309,15 @@ def test_an_infinite_bound_on_the_third_derivative_makes_an_error_infinite_and_n
         assert found.norm == math.inf
 
 
+@pytest.mark.parametrize("enclose", [CAREFUL, COARSE])
 @pytest.mark.parametrize("loss", ["squared", "poisson"])
-def test_an_overflow_is_an_infinite_error(loss: str) -> None:
+def test_an_overflow_is_an_infinite_error(loss: str, enclose: Any) -> None:
     problem = bind(Objective(loss, 1.0), np.array([[1e300, 1.0], [1.0, 1.0]]), np.array([0.0, 1.0]))
     w = np.array([[1e20, 0.0]])
-    gradient, scores = enclose_gradient(problem, w)
+    gradient, scores = enclose[0](problem, w)
     assert gradient.error == math.inf
     assert gradient.norm == math.inf
-    assert not enclose_hessian_product(problem, scores, w).error < math.inf
+    assert not enclose[1](problem, scores, w).error < math.inf
 
 
 # --------------------------------------------------------------------------------------------------------- norms

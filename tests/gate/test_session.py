@@ -253,6 +253,37 @@ def test_the_factor_is_known_to_hold_traces_until_it_is_refreshed(tmp_path: Path
         assert session.log[-1].retained == 58
 
 
+@pytest.mark.parametrize("loss", ["logistic", "squared", "poisson"])
+def test_the_kept_hessian_follows_every_request(tmp_path: Path, loss: str) -> None:
+    data, rng = made.draw(loss, weighted=True), np.random.default_rng(5)
+    book = made.Book.of(data)
+    with made.begin(tmp_path, data, loss) as session:
+        for number in range(20):
+            made.request(session, book, data, rng, number)
+            kept, problem = session._state.factor.hessian, session.records.problem
+            assert np.array_equal(kept.weights > 0, problem.weights > 0)
+            X = np.asarray(problem.X[:]) if problem.shape[1] == data.X.shape[1] else problem.block(slice(0, None))
+            whole = (X.T * kept.weights) @ X + np.diag(problem.penalty)
+            z = rng.normal(size=problem.shape)
+            np.testing.assert_allclose(kept.product(z).value, z @ whole, rtol=1e-10, atol=1e-10)
+
+
+def test_an_opened_session_makes_its_hessian_anew_once_when_that_pays(tmp_path: Path) -> None:
+    data = made.draw("logistic")
+    with made.begin(tmp_path, data) as session:
+        assert session._state.factor.hessian is not None
+        assert not session.delete("p-50").refactored
+    with made.again(tmp_path, data) as session:
+        steps = []
+        for row in range(12):
+            assert (session._state.factor.hessian is None) == (row < 9)
+            steps.append(session.delete(f"p-{row}"))
+            truth, slack = made.retrained(session.objective, session.records.retained(), session.parameters)
+            assert np.linalg.norm(session.parameters - truth) <= session.bound.distance + slack
+        assert steps[8].refactored
+        assert session.traces == 3
+
+
 def test_a_factor_that_is_missing_damaged_or_wrong_is_no_obstacle(tmp_path: Path) -> None:
     data = made.draw("logistic")
     with made.begin(tmp_path, data) as session:

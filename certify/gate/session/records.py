@@ -151,6 +151,13 @@ class Records:
         kept[positions[positions >= start] - start] = False
         return Records(self.file, live, self.later.take(kept))
 
+    def staying(self, positions: IntArray) -> AnyArray:
+        """Mask of the positions that are still there when the records at these are left out: the file's stay, with weight 0."""
+        start = len(self.file.ids)
+        mask = np.ones(start + len(self.later.ids), dtype=bool)
+        mask[positions[positions >= start]] = False
+        return mask
+
     def joined(self, more: Later) -> "Records":
         """With more records."""
         return Records(self.file, self.live, self.later.joined(more))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from certify.convex.anchor import KeptHessian
 from certify.convex.certificate import DistanceBound
 from certify.convex.chord import ChordRun, Goal, certified, factored, follow, settle
 from certify.convex.enclosure import max_row_norm
@@ -35,6 +36,7 @@ class State:
         bound: their certificate.
         factor: for the next chord step; untrusted.
         row_norm: an upper bound on the norms of the rows that count.
+        served: requests since the session was begun or opened.
     """
 
     records: Records
@@ -45,6 +47,7 @@ class State:
     bound: DistanceBound
     factor: KeptFactor | None
     row_norm: float
+    served: int = 0
 
     def stored(self) -> Stored:
         """What has to be written of it."""
@@ -124,6 +127,7 @@ def carried_out(old: State, request: Request, marks: Marks, goal: Goal, number: 
         bound=run.bound,
         factor=run.factor,
         row_norm=row_norm,
+        served=old.served + 1,
     )
     return state, step_of(number, request.kind, request.count, records, run, time.perf_counter() - began)
 
@@ -141,13 +145,24 @@ def _run(old: State, request: Request, records: Records, goal: Goal) -> tuple[Ch
     factor = None
     if request.kind == "refresh":
         row_norm = max_row_norm(records.problem)
-    elif old.factor is not None:
-        factor = old.factor.changed_by(left, came, w)
+    elif old.factor is not None and not _renewal_pays(old):
+        stay = old.records.staying(request.leaving)
+        factor = old.factor.changed_by(left, came, w, request.leaving, stay)
     if factor is not None:
         return follow(records.problem, w, residual, factor, goal, row_norm), row_norm
     fresh = factored(records.problem, w)
     run = follow(records.problem, w, residual, fresh, goal, row_norm)
     return replace(run, refactored=fresh is not None), row_norm
+
+
+def _renewal_pays(old: State) -> bool:
+    """Whether an opened session has served so many requests that making its Hessian anew, once, will have been worth it.
+
+    The file keeps a factor, which is not trusted, and no Hessian, which would have to be. A request without one costs another pass
+    over the data; making one costs about as much as p/20 of these.
+    """
+    without = old.factor is not None and old.factor.hessian is None and KeptHessian.fits(old.records.problem)
+    return without and old.served == max(8, old.parameters.size // 20)
 
 
 def step_of(number: int, kind: str, count: int, records: Records, run: ChordRun, seconds: float) -> Step:
