@@ -1,0 +1,29 @@
+"""What docs/unlearners.md shows is what happens."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from by_path import load
+
+readme = load("docs/readme")
+TEXT = (readme.ROOT / "docs" / "unlearners.md").read_text(encoding="utf-8")
+BLOCKS = readme.blocks(TEXT)
+
+
+def test_the_commands_pass_one_after_the_other(tmp_path: Path) -> None:
+    for mark, body in BLOCKS.items():
+        if mark.startswith("file: "):
+            (tmp_path / mark.removeprefix("file: ")).write_text(body, encoding="utf-8")
+    for command in BLOCKS["run"].strip().splitlines():
+        done = readme.shell(command, tmp_path)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+    assert (tmp_path / "unlearned.safetensors.evidence.json").exists()
+
+
+def test_the_python_session_runs(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKS["python"]], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
