@@ -46,4 +46,4 @@ class FourierFeatures:
     def __call__(self, X: FloatArray) -> FloatArray:
         """Features (n, 2 D) of inputs (n, d)."""
         phase = X @ self.frequencies
-        return np.hstack([np.cos(phase), np.sin(phase)]) / np.sqrt(self.frequencies.shape[1])
+        return np.asarray(np.hstack([np.cos(phase), np.sin(phase)]) / np.sqrt(self.frequencies.shape[1]))

@@ -10,6 +10,7 @@ A soft label of a classifier is written as the weights of its classes: the recor
 class's probability, so the relabelled objective is an ordinary :class:`~certify.convex.problem.Problem`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -21,14 +22,19 @@ from certify.core.errors import ConfigurationError
 from certify.core.rows import Rows, is_sparse, stored_entries
 from certify.core.stacked import Stacked, joined
 
-_MEANS = {
+
+def _exp(z: FloatArray) -> FloatArray:
+    return np.asarray(np.exp(z))
+
+
+_MEANS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "squared": lambda z: z,
     "pseudo-huber": lambda z: z,
     "log-cosh": lambda z: z,
-    "poisson": np.exp,
-    "gamma": np.exp,
-    "logistic": expit,
-    "softmax": lambda z: softmax(z, axis=1),
+    "poisson": _exp,
+    "gamma": _exp,
+    "logistic": lambda z: np.asarray(expit(z)),
+    "softmax": lambda z: np.asarray(softmax(z, axis=1)),
 }
 """Label at which the loss is stationary, by loss; of classifiers, the probabilities of the classes."""
 
