@@ -147,7 +147,7 @@ def test_m6_with_more_records_than_features_only_the_retrained_predictions_will_
     projector = np.linalg.pinv(many.Z_r) @ many.Z_r
     wrong = np.concatenate([many.y_r, many.Z_u @ (many.w_0 + projector @ (many.w_p - many.w_0))])
     assert many.error(limit(many.Z, wrong, many.w_p)) > 0.05
-    with pytest.raises(InputError, match="the 240 x 240 matrix of the projector is singular"):
+    with pytest.raises(InputError, match="the 240 x 240 matrix of the projector is singular in floating point"):
         labels_from_weights(many.Z_u, many.Z_r, many.w_p, many.w_0)
 
 
@@ -229,7 +229,7 @@ def test_ranks_and_row_spaces_are_measured(linear):
     assert row_rank(np.zeros((3, 4))) == (0, 0.0)
     assert outside_row_space(linear.Z, linear.w_p - linear.w_0) < 1e-12
     assert outside_row_space(linear.Z, linear.w_0) > 0.9
-    with pytest.raises(InputError, match="singular in floating|is singular; leave out repeated records"):
+    with pytest.raises(InputError, match="is singular in floating point"):
         project(twice, linear.w_p)
 
 

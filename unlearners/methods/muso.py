@@ -102,6 +102,7 @@ class Muso(Unlearner):
 
         Raises:
             ConfigurationError: the loss has no mean prediction, or the objective an L1 term.
+            AssumptionViolatedError: l2 is 0, so that nothing can be certified.
         """
         forgotten = meter.forgotten
         assert forgotten is not None

@@ -106,7 +106,7 @@ def _solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
         return np.asarray(cho_solve(cho_factor(matrix), right))
     except LinAlgError:
         raise InputError(
-            f"the {len(matrix)} x {len(matrix)} matrix of the projector is singular",
+            f"the {len(matrix)} x {len(matrix)} matrix of the projector is singular in floating point",
             where="relabelling",
             mend="leave out repeated records, or give a ridge",
         ) from None
