@@ -25,6 +25,9 @@ from certify.unlearners.relabelling.theory import project
 if TYPE_CHECKING:
     from certify.unlearners.methods.muso import Muso
 
+_PASS = "relabelled"
+"""Name of the stream of the order of records."""
+
 
 def alternate(method: "Muso", meter: NetworkMeter, state: State, head: Heads) -> State:
     """Each epoch: the map from the present features of a sample of the retained records, then one pass over all records.
@@ -42,12 +45,15 @@ def alternate(method: "Muso", meter: NetworkMeter, state: State, head: Heads) ->
     memory = optimiser.start(meter.network.moving(state))
     members = [np.concatenate([split.retain, split.forget]) for split in meter.splits]
     for epoch in range(method.epochs):
+        if meter.is_done(f"{_PASS}/{epoch}"):
+            continue
         mapped = mapping(method, meter, state, head, epoch)
-        for batch in meter.passes(members, epochs=1, batch_size=method.batch_size, name="relabelled", first=epoch):
+        for batch in meter.passes(members, epochs=1, batch_size=method.batch_size, name=_PASS, first=epoch):
+            state, memory, mapped = meter.at(batch, state, memory, mapped)
             gradient = _gradient(method, meter, state, start, head, mapped, batch)
             done = [recipe.factor((epoch + part) / method.epochs) for part in batch.done]
             factor = torch.tensor(done, device=meter.device)
-            state, memory = meter.step(optimiser, state, gradient, memory, batch, factor=factor, purpose="relabelled")
+            state, memory = meter.step(optimiser, state, gradient, memory, batch, factor=factor, purpose=_PASS)
         meter.mark(state)
     refuse_exactness(meter, declared(meter, head) + trained_on(method) + _own(method))
     meter.claim = (
