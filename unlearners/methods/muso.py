@@ -72,7 +72,7 @@ class Muso(Unlearner):
         "relabel with what the retrained model would say, and train on (exact for some linear models)"
     )
     needs: ClassVar[str] = "the original model, all records; for networks the weights before training"
-    reference: ClassVar[str] = "Yang et al. 2024 (MUSO); docs of unlearners/relabelling (generalised linear models)"
+    reference: ClassVar[str] = "Yang et al. 2024; certify.unlearners.relabelling.means (generalised linear models)"
     claim: ClassVar[Claim] = Claim.NONE
     kinds: ClassVar[tuple[Kind, ...]] = ("convex", "network")
     family: ClassVar[str] = "relabel"

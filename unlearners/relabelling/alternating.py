@@ -25,7 +25,7 @@ from certify.unlearners.relabelling.theory import project
 if TYPE_CHECKING:
     from certify.unlearners.methods.muso import Muso
 
-_PASS = "relabelled"
+_ORDER = "relabelled"
 """Name of the stream of the order of records."""
 
 
@@ -45,15 +45,15 @@ def alternate(method: "Muso", meter: NetworkMeter, state: State, head: Heads) ->
     memory = optimiser.start(meter.network.moving(state))
     members = [np.concatenate([split.retain, split.forget]) for split in meter.splits]
     for epoch in range(method.epochs):
-        if meter.is_done(f"{_PASS}/{epoch}"):
+        if meter.is_done(f"{_ORDER}/{epoch}"):
             continue
         mapped = mapping(method, meter, state, head, epoch)
-        for batch in meter.passes(members, epochs=1, batch_size=method.batch_size, name=_PASS, first=epoch):
+        for batch in meter.passes(members, epochs=1, batch_size=method.batch_size, name=_ORDER, first=epoch):
             state, memory, mapped = meter.at(batch, state, memory, mapped)
             gradient = _gradient(method, meter, state, start, head, mapped, batch)
             done = [recipe.factor((epoch + part) / method.epochs) for part in batch.done]
             factor = torch.tensor(done, device=meter.device)
-            state, memory = meter.step(optimiser, state, gradient, memory, batch, factor=factor, purpose=_PASS)
+            state, memory = meter.step(optimiser, state, gradient, memory, batch, factor=factor, purpose=_ORDER)
         meter.mark(state)
     refuse_exactness(meter, declared(meter, head) + trained_on(method) + _own(method))
     meter.claim = (
@@ -134,7 +134,7 @@ def _part(batch: Batch, wanted: Tensor) -> Batch:
     wanted = wanted & (batch.weights > 0)
     rows = [batch.indices[model][wanted[model]].cpu().numpy() for model in range(len(wanted))]
     part = collate(rows, device=batch.indices.device)
-    share = wanted.sum(dim=1) / batch.records.clamp(min=1)
+    share = wanted.sum(dim=1).double() / batch.records.clamp(min=1)
     return replace(part, weights=part.weights * share[:, None], epoch=batch.epoch, seeds=batch.seeds)
 
 

@@ -70,13 +70,13 @@ class Heads:
 
     def features(self, meter: NetworkMeter, state: State, batch: Batch) -> Tensor:
         """Features (K, B, D) of a batch, in evaluation mode."""
-        return self._extended(meter.outputs(state, batch, network=self.view))
+        return self._extended(meter.outputs(state, batch, network=self.view), 3)
 
     def features_of(
         self, meter: NetworkMeter, state: State, records: Sequence[IntArray], *, train: bool = False
     ) -> list[Tensor]:
         """Features (n_k, D) of each model's records."""
-        return [self._extended(part) for part in meter.outputs_of(state, records, network=self.view, train=train)]
+        return [self._extended(part, 2) for part in meter.outputs_of(state, records, network=self.view, train=train)]
 
     def written(self, state: State, weights: Tensor) -> State:
         """The state with heads (K, D, C)."""
@@ -90,11 +90,11 @@ class Heads:
         """The heads (K, D, C) of a state."""
         return _matrix(state, self.weight, self.bias)
 
-    def _extended(self, values: Tensor) -> Tensor:
+    def _extended(self, values: Tensor, axes: int) -> Tensor:
         width = len(self.initial) - (self.bias is not None)
-        if values.shape[-1] != width or values.dim() > 3:
+        if values.shape[axes - 1 :] != (width,):
             raise InputError(
-                f"the head's input has shape {tuple(values.shape[-2:])} for a record, not ({width},)",
+                f"the head's input has shape {tuple(values.shape[axes - 1 :])} for a record, not ({width},)",
                 where="head",
                 mend="labels are found for heads that take one vector a record",
             )
