@@ -14,6 +14,7 @@ from certify.models.networks import Recipe, State
 from certify.unlearners import Claim, NetworkTask, Request
 from certify.unlearners.relabelling import FourierFeatures, limit
 from certify.unlearners.relabelling.alternating import labels_of, ridge_at
+from certify.unlearners.relabelling.theory import outside_row_space
 
 MUSO = unlearners.get("muso")
 GONE = np.arange(5)
@@ -116,6 +117,8 @@ def warned(result):
 def test_m4_adam_ends_elsewhere_and_nothing_is_claimed(case):
     result = forget(case, **{**SGD, "optimiser": "adam", "lr": 0.01, "epochs": 600})
     assert case.error(result) > 0.2
+    moved = result.state.parameters["weight"][0].T.numpy() - case.start
+    assert outside_row_space(case.Z, moved) > 0.1
     assert result.claim == Claim.NONE
     assert "adam is not plain SGD" in warned(result)
     assert "away from the retrained weights" in warned(result)
@@ -375,6 +378,17 @@ def copied(module):
     made = perceptron().to(next(module.parameters()).dtype)
     made.load_state_dict(module.state_dict())
     return made
+
+
+def test_a_projector_that_is_the_identity_is_said_to_forget_nothing(case):
+    """17 features and 59 sampled records, against 400 and 7."""
+    task = perceptron_task()
+    narrow = MUSO().forget(task, Request.at(task, GONE)).evidence
+    assert narrow.solver["map_moved"] < 0.05
+    assert any(text.endswith("the labels are the original's own") for text in narrow.warnings)
+    wide = forget(case, algorithm="alternating", labels="soft").evidence
+    assert wide.solver["map_moved"] > 0.3
+    assert not any(text.endswith("the labels are the original's own") for text in wide.warnings)
 
 
 def test_the_ridge_grows_by_half_a_cosine():

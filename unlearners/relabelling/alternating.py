@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _ORDER = "relabelled"
 """Name of the stream of the order of records."""
 
+_LITTLE = 0.05
+"""Share of the way from W_0 to W_p below which the map is as good as W_p."""
+
 
 def alternate(method: "Muso", meter: NetworkMeter, state: State, head: Heads) -> State:
     """Each epoch: the map from the present features of a sample of the retained records, then one pass over all records.
@@ -48,6 +51,8 @@ def alternate(method: "Muso", meter: NetworkMeter, state: State, head: Heads) ->
         if meter.is_done(f"{_ORDER}/{epoch}"):
             continue
         mapped = mapping(method, meter, state, head, epoch)
+        if epoch == 0:
+            _note_change(meter, head, mapped)
         for batch in meter.passes(members, epochs=1, batch_size=method.batch_size, name=_ORDER, first=epoch):
             state, memory, mapped = meter.at(batch, state, memory, mapped)
             gradient = _gradient(method, meter, state, start, head, mapped, batch)
@@ -81,6 +86,17 @@ def mapping(method: "Muso", meter: NetworkMeter, state: State, head: Heads, epoc
     features = [part.cpu().numpy() for part in head.features_of(meter, state, rows)]
     found = np.stack([project(part, moved[model], ridge=ridge) for model, part in enumerate(features)])
     return head.initial + torch.from_numpy(found).to(meter.device)
+
+
+def _note_change(meter: NetworkMeter, head: Heads, mapped: Tensor) -> None:
+    """How far the map is from W_p, as a share of what training moved; with next to nothing the labels are the original's own."""
+    way = (head.trained - head.initial).flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
+    share = float(((mapped - head.trained).flatten(1).norm(dim=1) / way).min())
+    meter.solver["map_moved"] = share
+    if share < _LITTLE:
+        meter.warn(
+            f"the sampled features span all but {share:.1e} of what training moved the head: the labels are the original's own"
+        )
 
 
 def _gradient(
