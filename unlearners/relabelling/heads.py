@@ -98,6 +98,8 @@ class Heads:
                 where="head",
                 mend="labels are found for heads that take one vector a record",
             )
+        if not bool(torch.isfinite(values).all()):
+            raise InputError("a feature is not finite", where="head", mend="scale the inputs, or lower lr")
         wide = values.double()
         return wide if self.bias is None else torch.cat([wide, torch.ones_like(wide[..., :1])], dim=-1)
 

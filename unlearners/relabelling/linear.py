@@ -84,8 +84,8 @@ def _judge(method: "Muso", meter: NetworkMeter, state: State, head: Heads, fits:
     """Set the claim: exact when every condition is met, for every model."""
     ends = head.read(state).cpu().numpy()
     each = [fit.measures(end) for fit, end in zip(fits, ends, strict=True)]
-    worst = {name: max(found[name] for found in each) for name in each[0]}
-    worst["singular_ratio"] = min(found["singular_ratio"] for found in each)
+    worst = {name: float(np.max([found[name] for found in each])) for name in each[0]}  # NaN stays NaN
+    worst["singular_ratio"] = float(np.min([found["singular_ratio"] for found in each]))
     meter.solver.update(worst)
     failed = declared(meter, head) + (trained_on(method) if method.fit == "descent" else [])
     failed += _probe(meter, state, head, fits)
