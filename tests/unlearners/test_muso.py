@@ -13,6 +13,7 @@ from certify import unlearners
 from certify.core.errors import ConfigurationError, InputError
 from certify.models.networks import Recipe, State
 from certify.unlearners import Claim, NetworkTask, Request
+from certify.unlearners.networks.checkpoint import Checkpoint
 from certify.unlearners.relabelling import FourierFeatures, limit
 from certify.unlearners.relabelling.alternating import labels_of, ridge_at
 from certify.unlearners.relabelling.theory import outside_row_space
@@ -408,6 +409,29 @@ def test_labels_follow_the_loss():
     assert torch.equal(labels_of(q, "squared", hard=False), q)
     assert labels_of(q[..., :1], "binary-cross-entropy", hard=True).tolist() == [[[1]]]
     assert labels_of(q[..., :1], "binary-cross-entropy", hard=False).item() == pytest.approx(1 / (1 + np.exp(-2)))
+
+
+class KilledError(Exception):
+    """Stands for a kill signal."""
+
+
+class Dying(Checkpoint):
+    """Dies right after the write at the beginning of the third epoch."""
+
+    def save(self, content):
+        super().save(content)
+        if content["begins"].endswith("/2"):
+            raise KilledError
+
+
+def test_a_killed_run_takes_up_the_map_of_the_epoch_it_was_in(tmp_path):
+    task, path = perceptron_task(), tmp_path / "run.checkpoint"
+    method = MUSO(labels="soft", lr=1e-2, epochs=4, ridge_start=5.0, ridge_end=50.0)
+    request = Request.at(task, np.arange(60))
+    with pytest.raises(KilledError):
+        method.forget(task, request, checkpoint=Dying(path, interval=0.0))
+    resumed = method.forget(task, request, checkpoint=Checkpoint(path))
+    assert resumed.state.digest() == method.forget(task, request).state.digest()
 
 
 def test_forgotten_labels_are_never_used():

@@ -277,3 +277,18 @@ def test_the_relabelled_objective_is_the_sum_it_says_it_is():
         scores = gone.X @ w.T
         own = np.log(np.exp(scores).sum(axis=1)) - (labels * scores).sum(axis=1)
         assert relabelled(kept, gone, labels).value(w) == pytest.approx(kept.value(w) + own.sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "squared", "poisson"])
+def test_each_forgotten_record_pulls_by_its_weight_times_prediction_less_label(loss):
+    rng = np.random.default_rng(0)
+    X, weights, labels = rng.normal(size=(50, 3)), rng.uniform(0.5, 2, size=50), rng.uniform(0.1, 0.9, size=(20, 1))
+    y = (rng.random(50) < 0.5).astype(float)
+    objective = Objective(loss, l2=0.7)
+    kept = bind(objective, X[20:], y[20:], sample_weight=weights[20:])
+    gone = bind(objective, X[:20], y[:20], sample_weight=weights[:20])
+    w = rng.normal(size=(1, 3))
+    z = X[:20] @ w.T
+    mean = {"logistic": 1 / (1 + np.exp(-z)), "squared": z, "poisson": np.exp(z)}[loss]
+    pull = (weights[:20, None] * (mean - labels)).T @ X[:20]
+    np.testing.assert_allclose(relabelled(kept, gone, labels).gradient(w), kept.gradient(w) + pull, rtol=1e-12)
