@@ -564,7 +564,7 @@ def test_what_is_missing_is_said_in_one_line(case):
         MUSO(algorithm="linear").forget(squared, request)
     with pytest.raises(ConfigurationError, match=r"muso\.labels: hard labels need classes"):
         forget(case, algorithm="alternating")
-    with pytest.raises(ConfigurationError, match=r"muso\.sample: 0\.0 makes no sense"):
+    with pytest.raises(ConfigurationError, match=r"muso\.sample: 0(\.0)? makes no sense"):
         MUSO(sample=0.0)
     with pytest.raises(ConfigurationError, match="adam has no momentum"):
         MUSO(momentum=0.9).forget(task, request)
