@@ -19,6 +19,7 @@ _BUILT_IN = {
     "newton": "newton:Newton",
     "fine-tune": "finetune:FineTune",
     "gradient-ascent": "gradient_ascent:GradientAscent",
+    "muso": "muso:Muso",
     "identity": "identity:Identity",
 }
 """Name to ``module:Class`` in :mod:`certify.unlearners.methods`."""

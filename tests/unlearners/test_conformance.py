@@ -18,7 +18,8 @@ def _same(first, second):
 
 
 def test_the_fixture_covers_every_registered_method():
-    convex = {name for name in unlearners.names() if "convex" in unlearners.get(name).kinds}
+    """But muso, which reads what it forgets and does not take every loss: test_muso_convex.py."""
+    convex = {name for name in unlearners.names() if "convex" in unlearners.get(name).kinds} - {"muso"}
     assert convex == {"retrain", "newton", "identity"}
 
 

@@ -68,15 +68,7 @@ class Retrain(Unlearner):
         w = np.zeros_like(start)
         if meter.problem.objective.bent:
             return meter.solve(w)
-        gradient = meter.gradient(w)
-        for _ in track(range(self.max_iterations), "retraining"):
-            improved = _improve(meter, w, gradient)
-            if improved is None:
-                return w
-            w, gradient = improved
-            meter.iterate()
-        meter.warnings.append(f"the residual was still falling after {self.max_iterations} iterations")
-        return w
+        return minimise(meter, w, self.max_iterations, "retraining")
 
     def run_networks(self, meter: "NetworkMeter", state: "State") -> "State":
         """The task's recipe from fresh weights; the state given is not looked at."""
@@ -108,6 +100,19 @@ def by_function(meter: "NetworkMeter", train: Callable[[Any, Any, int], Any]) ->
     state = State.of(*modules)
     check_fresh(state, State.of(meter.task.model), "train")
     return state.to(meter.device)
+
+
+def minimise(meter: Meter, w: FloatArray, max_iterations: int, purpose: str) -> FloatArray:
+    """Damped Newton on the meter's problem from ``w``, until the residual is at rounding level; warns when it gives up."""
+    gradient = meter.gradient(w)
+    for _ in track(range(max_iterations), purpose):
+        improved = _improve(meter, w, gradient)
+        if improved is None:
+            return w
+        w, gradient = improved
+        meter.iterate()
+    meter.warnings.append(f"the residual was still falling after {max_iterations} iterations")
+    return w
 
 
 def _improve(meter: Meter, w: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray] | None:

@@ -2,6 +2,7 @@
 
 from certify.models.networks.batches import Batch, collate, epochs
 from certify.models.networks.bench import Bench
+from certify.models.networks.features import features
 from certify.models.networks.network import Gradient, Loss, Network
 from certify.models.networks.optimisers import Adam, Memory, Optimiser, Sgd
 from certify.models.networks.recipe import Recipe, optimiser_of
@@ -21,5 +22,6 @@ __all__ = [
     "State",
     "collate",
     "epochs",
+    "features",
     "optimiser_of",
 ]

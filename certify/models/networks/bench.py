@@ -92,16 +92,32 @@ class Bench:
             state, loss or self.loss, self.X[batch.indices], batch.weights, extras, train=train, seeds=batch.seeds
         )
 
-    def outputs(self, state: State, batch: Batch) -> Tensor:
-        """Outputs (K, B, ...) in evaluation mode, without gradient."""
-        self._look(batch, "forwards")
-        return self.network.outputs(state, self.X[batch.indices])
+    def outputs(self, state: State, batch: Batch, *, network: Network | None = None, train: bool = False) -> Tensor:
+        """Outputs (K, B, ...) without gradient.
 
-    def outputs_of(self, state: State, records: Sequence[IntArray], batch_size: int = 512) -> list[Tensor]:
-        """Outputs of each model on its own list of records, (n_k, ...) each."""
+        Args:
+            state: K models.
+            batch: K batches.
+            network: another view of the architecture (:func:`~certify.models.networks.features.features`).
+            train: training mode; buffers are left alone.
+        """
+        self._look(batch, "forwards")
+        view = self.network if network is None else network
+        return view.outputs(state, self.X[batch.indices], train=train, seeds=batch.seeds)
+
+    def outputs_of(
+        self,
+        state: State,
+        records: Sequence[IntArray],
+        batch_size: int = 512,
+        *,
+        network: Network | None = None,
+        train: bool = False,
+    ) -> list[Tensor]:
+        """Outputs of each model on its own list of records, (n_k, ...) each; arguments as for :meth:`outputs`."""
         found: list[list[Tensor]] = [[] for _ in records]
         for batch in epochs(records, batch_size=batch_size, shuffle=False, device=self.device):
-            values = self.outputs(state, batch)
+            values = self.outputs(state, batch, network=network, train=train)
             for model, count in enumerate(batch.records.tolist()):
                 found[model].append(values[model, :count])
         return [torch.cat(parts) if parts else torch.empty(0, device=self.device) for parts in found]
