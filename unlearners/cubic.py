@@ -128,7 +128,8 @@ def _root(gaps: FloatArray, b: FloatArray, base: float, kappa: float) -> tuple[f
     u = low if low > 0 or float(np.min(gaps)) > 0 else high
     for iteration in range(1, _ITERATIONS + 1):
         parts = b / (gaps + u)
-        size = float(np.linalg.norm(parts))
+        largest = float(np.max(parts))  # the squares of a tiny u's reciprocal would overflow
+        size = largest * float(np.linalg.norm(parts / largest))
         t = base + u
         # psi = 1/||s|| - kappa/t and its slope, both times ||s||
         excess = kappa * size / t
