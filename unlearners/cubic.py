@@ -124,7 +124,7 @@ def _root(gaps: FloatArray, b: FloatArray, base: float, kappa: float) -> tuple[f
     gaps, b = gaps[used], b[used]
     low = max(0.0, float(np.max(_quadratic(gaps, base, kappa * b))))
     # ||b|| = 1 and every gap is at least the smallest
-    high = float(_quadratic(np.min(gaps), base, np.asarray(kappa))) * (1 + 8 * _EPS)
+    high = float(_quadratic(gaps.min(keepdims=True), base, np.full(1, kappa))[0]) * (1 + 8 * _EPS)
     u = low if low > 0 or float(np.min(gaps)) > 0 else high
     for iteration in range(1, _ITERATIONS + 1):
         parts = b / (gaps + u)

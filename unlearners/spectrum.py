@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from certify.core.arrays import FloatArray
+from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import InputError
 
 NEAR_ZERO = 1e-6
@@ -70,7 +70,7 @@ class Spectrum:
         """``Q' g``, (P,)."""
         return np.asarray(self.vectors.T @ gradient)
 
-    def kept(self, rcond: float) -> FloatArray:
+    def kept(self, rcond: float) -> AnyArray:
         """Which eigenvalues the pseudo-inverse inverts, ``|lambda_i| > rcond max |lambda|``, (P,) of booleans."""
         return np.asarray(np.abs(self.values) > rcond * self.size)
 

@@ -106,6 +106,8 @@ class CureNewton(Unlearner):
             ConfigurationError: the network has too many parameters for a dense Hessian.
             InputError: L is 0 and a Hessian is not positive definite.
         """
+        import torch
+
         from certify.unlearners.networks.dense import dense_hessian, require_small
         from certify.unlearners.networks.second_order import moved, note, report, retained_gradient, stacked
 
@@ -128,7 +130,7 @@ class CureNewton(Unlearner):
                 found.append(cubic_step(spectrum, gradient[model], lipschitz))
                 report(meter, model, {**spectrum.report(), **_told(found[-1])})
             for purpose in _told(found[0]):
-                note(meter, purpose, stacked([_told(one)[purpose] for one in found]))
+                note(meter, purpose, torch.tensor([_told(one)[purpose] for one in found], dtype=torch.float64))
             state = moved(meter, state, stacked([one.step for one in found]))
             meter.mark(state)
         return state

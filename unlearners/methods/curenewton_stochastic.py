@@ -105,7 +105,8 @@ class CureNewtonStochastic(Unlearner):
             length = vectors.norm(dim=1, keepdim=True)
             unit = vectors / torch.where(length > 0, length, 1.0)
             image = flatten(meter.product(state, unflatten(unit.to(kind), moving), batch)).double()
-            return length * image + self.weight_decay * vectors
+            total: Tensor = length * image + self.weight_decay * vectors
+            return total
 
         return product
 
@@ -117,7 +118,8 @@ class CureNewtonStochastic(Unlearner):
             for seed in meter.seeds
         ]
         z = torch.stack(drawn).to(like.device)
-        return z / z.norm(dim=1, keepdim=True)
+        directions: Tensor = z / z.norm(dim=1, keepdim=True)
+        return directions
 
 
 def cauchy_point(g: Tensor, Hg: Tensor, lipschitz: float) -> Tensor:
