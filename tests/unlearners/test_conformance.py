@@ -19,7 +19,7 @@ def _same(first, second):
 
 def test_the_fixture_covers_every_registered_method():
     convex = {name for name in unlearners.names() if "convex" in unlearners.get(name).kinds}
-    assert convex == {"retrain", "newton", "identity"}
+    assert convex == {"retrain", "newton", "identity", "curenewton", "pinv-newton", "damped-newton"}
 
 
 def test_a_method_is_deterministic(any_case, method):
