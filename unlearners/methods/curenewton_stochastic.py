@@ -33,9 +33,12 @@ class CureNewtonStochastic(Unlearner):
     ``(L/2)||s|| s`` is part of the method, though a printed form of it leaves it out. Memory: a few vectors a model; K models run
     as one batch.
 
-    With 5 to 10 inner steps this is a coarse step by design; many steps forget, a few hardly do. The inner steps converge for
-    ``lr <= 1 / (4 (||H|| + L r))``; a warning says when they raised the model instead. Batch statistics stay as they are, so that g
-    and H belong to one function.
+    With 5 to 10 inner steps this is a coarse step by design; many steps forget, a few hardly do. Batch statistics stay as they
+    are, so that g and H belong to one function.
+
+    *Our safeguard.* The inner steps converge for ``lr <= 1 / (4 (||H|| + L r))`` and run away from about ``2 / ||H||`` on. An
+    inner step that would raise the cubic model is not taken, and the model's step size is halved from there on; a warning says
+    so. With a step size that suits, the iterates are the published ones, and the cubic model is never above the Cauchy point's.
 
     Args:
         L: cubic weight, the Hessian-Lipschitz constant of the mean loss if it were known; published values are 5 to 400.
@@ -70,30 +73,29 @@ class CureNewtonStochastic(Unlearner):
         """Cubic steps for all models at once."""
         slopes = meter.cycle("retain", batch_size=self.batch_size, name="retain/gradient")
         curvatures = meter.cycle("retain", batch_size=self.curvature_batch_size, name="retain/curvature")
-        raised = torch.zeros(state.models, dtype=torch.bool, device=meter.device)
+        lr = torch.full((state.models,), self.lr, dtype=torch.float64, device=meter.device)
         for step in range(self.steps):
             found = meter.gradient(state, next(slopes))
             note(meter, "retain", found.values)
             g = flatten(found.tensors).double()
             g = g + self.weight_decay * flatten(meter.network.moving(state)).double()
             product = self._product(meter, state, next(curvatures))
-            s = cauchy_point(g, product(g), self.L)
+            Hg = product(g)
+            s = cauchy_point(g, Hg, self.L)
+            length = g.norm(dim=1)
+            along = s.norm(dim=1) / torch.where(length > 0, length, 1.0)
             note(meter, "Cauchy radius", s.norm(dim=1))
-            s, values = descend(
-                g + self.sigma * self._directions(meter, step, g),
-                product,
-                s,
-                lipschitz=self.L,
-                lr=self.lr,
-                steps=self.inner_steps,
-            )
-            raised = raised | (values[-1] > values[0] + 1e-9 * values[0].abs())
+            noisy = g + self.sigma * self._directions(meter, step, g)
+            s, _, lr = descend(noisy, product, s, -along[:, None] * Hg, lipschitz=self.L, lr=lr, steps=self.inner_steps)
             note(meter, "radius", s.norm(dim=1))
             note(meter, "damping", 0.5 * self.L * s.norm(dim=1))
+            note(meter, "inner lr", lr)
             state = moved(meter, state, s)
             meter.mark(state)
-        if bool(raised.any()):
-            meter.warn("inner steps raised the cubic model: lower lr")
+        if bool((lr < self.lr).any()):
+            meter.warn(
+                f"inner steps of lr {self.lr:g} raised the cubic model: lr was halved down to {float(lr.min()):.3g}"
+            )
         return state
 
     def _product(self, meter: NetworkMeter, state: State, batch: Batch) -> Product:
@@ -142,25 +144,36 @@ def cauchy_point(g: Tensor, Hg: Tensor, lipschitz: float) -> Tensor:
 
 
 def descend(
-    g: Tensor, product: Product, start: Tensor, *, lipschitz: float, lr: float, steps: int
-) -> tuple[Tensor, list[Tensor]]:
-    """Gradient steps on ``g.s + s'Hs/2 + (L/6)||s||^3`` for K models.
+    g: Tensor, product: Product, start: Tensor, image: Tensor, *, lipschitz: float, lr: Tensor, steps: int
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Gradient steps on ``g.s + s'Hs/2 + (L/6)||s||^3`` for K models; a step that would raise it halves that model's lr instead.
 
     Args:
         g: gradients, perturbed or not, (K, P).
-        product: H times vectors.
+        product: H times vectors; asked once a step.
         start: (K, P).
+        image: H times the start.
         lipschitz: L.
-        lr: step size.
+        lr: step sizes, (K,).
         steps: their number.
 
     Returns:
-        The last iterate, and the model's value (K,) at each iterate but the last: its product is never asked for. With no step,
-        the start and zeros.
+        The last iterates (K, P), the models' values (K,) at the start and after each step, and the step sizes that are left.
     """
-    s, values = start, []
+
+    def value(s: Tensor, Hs: Tensor) -> Tensor:
+        found: Tensor = (g * s).sum(dim=1) + 0.5 * (s * Hs).sum(dim=1) + lipschitz / 6 * s.norm(dim=1) ** 3
+        return found
+
+    s, Hs = start, image
+    values = [value(s, Hs)]
     for _ in range(steps):
-        Hs, radius = product(s), s.norm(dim=1)
-        values.append((g * s).sum(dim=1) + 0.5 * (s * Hs).sum(dim=1) + lipschitz / 6 * radius**3)
-        s = s - lr * (g + Hs + (0.5 * lipschitz * radius)[:, None] * s)
-    return s, values or [torch.zeros_like(g[:, 0])]
+        trial = s - lr[:, None] * (g + Hs + (0.5 * lipschitz * s.norm(dim=1))[:, None] * s)
+        theirs = product(trial)
+        reached = value(trial, theirs)
+        # at the minimum, rounding alone may raise the value
+        falls = reached <= values[-1] + 1e-12 * values[-1].abs()
+        s, Hs = torch.where(falls[:, None], trial, s), torch.where(falls[:, None], theirs, Hs)
+        values.append(torch.where(falls, reached, values[-1]))
+        lr = torch.where(falls, lr, 0.5 * lr)
+    return s, values, lr
