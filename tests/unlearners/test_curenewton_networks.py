@@ -274,6 +274,7 @@ def test_the_two_batches_are_drawn_independently():
     assert seen[2::3] == curvatures  # the Cauchy point and the inner steps see one Hessian
     assert all(sorted(one) != sorted(other) for one, other in zip(slopes, curvatures, strict=True))
     assert len({tuple(one) for one in slopes}) == 4
+    assert all(len(set(one)) == 32 for one in slopes + curvatures)  # never the short rest of a pass
 
 
 def test_the_perturbation_has_length_sigma_and_its_own_stream():
@@ -472,9 +473,19 @@ def test_pseudo_inverse_and_small_damping_explode_and_cubic_steps_are_safe():
     assert plain.solver["negative eigenvalues"] > 20
     assert plain.solver["eigenvalues near zero"] > 20
     assert plain.moved > 100 * max(radii)
-    stochastic = STOCHASTIC(steps=20, weight_decay=1e-3).forget(task, request)
+    stochastic = STOCHASTIC(L=1.0, steps=20, weight_decay=1e-3).forget(task, request)
     assert accuracy(task, stochastic.model, kept) >= before - 0.005
     assert max(stochastic.evidence.traces["radius"]) < 0.5
+
+
+def test_stochastic_steps_with_the_defaults_do_not_cost_retained_accuracy():
+    """With batch normalisation and rectifiers, where the inner step size that is published is too large."""
+    task = convolutional_task()
+    request = task.request_class(3)
+    kept = np.setdiff1d(np.arange(len(task)), request.forgotten)
+    result = STOCHASTIC().forget(task, request)
+    assert "lr was halved down to" in result.evidence.warnings[0]
+    assert accuracy(task, result.model, kept) > accuracy(task, task.model, kept) - 0.01
 
 
 def small_copy(task):
@@ -488,7 +499,7 @@ def test_forgetting_is_bought_with_outer_steps():
     task = small()
     request = task.request_class(3)
     kept = np.setdiff1d(np.arange(400), request.forgotten)
-    method = STOCHASTIC(steps=150, lr=0.5, weight_decay=1e-3)
+    method = STOCHASTIC(L=1.0, steps=150, lr=0.5, weight_decay=1e-3)
     result = method.forget(task, request)
     assert accuracy(task, result.model, request.forgotten) < 0.7
     assert accuracy(task, result.model, kept) > 0.99

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from certify.core.streams import stream
-from certify.models.networks.batches import Batch
+from certify.models.networks.batches import Batch, collate
 from certify.models.networks.state import State, flatten, unflatten
 from certify.unlearners.evidence import Claim
 from certify.unlearners.interface import Kind, Unlearner
@@ -24,7 +24,7 @@ Product = Callable[[Tensor], Tensor]
 class CureNewtonStochastic(Unlearner):
     """Inexact minimisers of ``g.s + s'Hs/2 + (L/6)||s||^3``, g and H the derivatives of the mean loss of two retained batches.
 
-    A step draws a batch for g and, independently, one for H; starts at the minimiser of the model along -g (the Cauchy point,
+    A step draws a batch for g and, independently, one for H, each without replacement from all retained records; starts at the minimiser of the model along -g (the Cauchy point,
     :func:`cauchy_point`); and takes ``inner_steps`` gradient steps on the model,
 
         ``s <- s - lr (g + sigma z + Hs + (L/2)||s|| s)``,  z uniform on the unit sphere, drawn once a step.
@@ -60,7 +60,7 @@ class CureNewtonStochastic(Unlearner):
     family: ClassVar[str] = "second-order"
     stochastic: ClassVar[bool] = True
 
-    L: Annotated[float, Field(gt=0)] = 1.0
+    L: Annotated[float, Field(gt=0)] = 5.0
     steps: Annotated[int, Field(ge=1)] = 20
     inner_steps: Annotated[int, Field(ge=0)] = 5
     lr: Annotated[float, Field(gt=0)] = 0.1
@@ -71,15 +71,15 @@ class CureNewtonStochastic(Unlearner):
 
     def run_networks(self, meter: NetworkMeter, state: State) -> State:
         """Cubic steps for all models at once."""
-        slopes = meter.cycle("retain", batch_size=self.batch_size, name="retain/gradient")
-        curvatures = meter.cycle("retain", batch_size=self.curvature_batch_size, name="retain/curvature")
         lr = torch.full((state.models,), self.lr, dtype=torch.float64, device=meter.device)
         for step in range(self.steps):
-            found = meter.gradient(state, next(slopes))
+            found = meter.gradient(state, _drawn(meter, self.batch_size, f"curenewton/gradient/{step}"))
             note(meter, "retain", found.values)
             g = flatten(found.tensors).double()
             g = g + self.weight_decay * flatten(meter.network.moving(state)).double()
-            product = self._product(meter, state, next(curvatures))
+            product = self._product(
+                meter, state, _drawn(meter, self.curvature_batch_size, f"curenewton/curvature/{step}")
+            )
             Hg = product(g)
             s = cauchy_point(g, Hg, self.L)
             length = g.norm(dim=1)
@@ -122,6 +122,18 @@ class CureNewtonStochastic(Unlearner):
         z = torch.stack(drawn).to(like.device)
         directions: Tensor = z / z.norm(dim=1, keepdim=True)
         return directions
+
+
+def _drawn(meter: NetworkMeter, size: int, name: str) -> Batch:
+    """For each model ``size`` retained records without replacement, all of them where there are fewer."""
+    rows = meter.records("retain")
+    return collate(
+        [
+            stream(seed, name).choice(own, size=min(size, len(own)), replace=False)
+            for seed, own in zip(meter.seeds, rows, strict=True)
+        ],
+        device=meter.device,
+    )
 
 
 def cauchy_point(g: Tensor, Hg: Tensor, lipschitz: float) -> Tensor:
