@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 from certify.core.errors import InputError
+from certify.unlearners import cubic
 from certify.unlearners.cubic import cubic_step, cubic_value
 from certify.unlearners.spectrum import Spectrum
 
@@ -237,3 +238,16 @@ def test_solvers_that_are_nearly_right_do_not_pass():
 def test_what_is_wrong_with_the_input_is_said(hessian, gradient, L, trouble):
     with pytest.raises(InputError, match=trouble):
         cubic_step(hessian, gradient, L)
+
+
+@pytest.mark.parametrize("kind", ["definite", "indefinite"])
+def test_a_root_that_is_slightly_wrong_shows_in_what_the_step_reports(kind, monkeypatch):
+    """1e-4 off: the measured residuals say so, and the dual value still bounds the minimum from below."""
+    H, g, _ = problem(kind)
+    right, root = cubic_step(H, g, 1.0), cubic._root
+    monkeypatch.setattr(cubic, "_root", lambda *given: (root(*given)[0] * (1 + 1e-4), 1))
+    wrong = cubic_step(H, g, 1.0)
+    assert wrong.secular > 1e-5
+    assert wrong.stationarity > 1e-6
+    assert wrong.gap > 1e-12
+    assert wrong.dual < right.value < wrong.value
