@@ -157,7 +157,7 @@ def test_what_does_not_fit_is_refused_in_one_line(cases, make_case, records):
         sparse = make_case(Objective("squared", l2=3.0, l1=5.0), records("squared"))
         with pytest.raises(ConfigurationError, match="Newton steps need a second derivative"):
             method().forget(sparse.task, sparse.request)
-    with pytest.raises(ConfigurationError, match=r"curenewton\.L: -1\.0 makes no sense"):
+    with pytest.raises(ConfigurationError, match=r"curenewton\.L: -1(\.0)? makes no sense"):
         CURE(L=-1.0)
     data = records("squared")
     flat = Dataset(np.hstack([data.X, data.X[:, :1]]), data.y, data.ids)
