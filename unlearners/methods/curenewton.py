@@ -42,7 +42,8 @@ class CureNewton(Unlearner):
 
         ``||w + s - w_R|| <= ((L_H + L) r^2 / 2 + ||g + Hs + (L/2)||s|| s||) / mu``,
 
-    reported for each step as ``certificate`` (up to the rounding of g; mu is the penalty, infinite where a parameter is not
+    reported for each step as ``certificate before rounding`` (of exact arithmetic: g, H and the sum w + s are rounded, and near the
+    minimum that is all that is left; mu is the penalty, infinite where a parameter is not
     penalised or M has no bound). The gate's own certificate is measured on the result and does not lean on it.
 
     *Networks.* The Hessian is formed, (P, P), and decomposed: P^2 numbers of memory, P^3 time for each step and model. Batch
@@ -94,7 +95,7 @@ class CureNewton(Unlearner):
             gradient = meter.gradient(w)
             found = cubic_step(meter.hessian(w), gradient.ravel(), lipschitz)
             w = w + found.step.reshape(problem.shape)
-            meter.trace({**_told(found), "certificate": certificate(found, own, lipschitz, modulus)})
+            meter.trace({**_told(found), "certificate before rounding": certificate(found, own, lipschitz, modulus)})
             meter.iterate()
         meter.solver |= {"L of the sum": lipschitz, "Hessian-Lipschitz constant of the sum": own}
         return w
