@@ -42,9 +42,9 @@ class CureNewton(Unlearner):
 
         ``||w + s - w_R|| <= ((L_H + L) r^2 / 2 + ||g + Hs + (L/2)||s|| s||) / mu``,
 
-    reported for each step as ``certificate before rounding`` (of exact arithmetic: g, H and the sum w + s are rounded, and near the
-    minimum that is all that is left; mu is the penalty, infinite where a parameter is not
-    penalised or M has no bound). The gate's own certificate is measured on the result and does not lean on it.
+    reported for each step as ``certificate before rounding`` with the penalty as mu, infinite where a parameter is not penalised
+    or M has no bound. It is one of exact arithmetic: g, H and w + s are rounded, and near the minimum nothing else is left. The
+    gate's own certificate is measured on the result and does not lean on it.
 
     *Networks.* The Hessian is formed, (P, P), and decomposed: P^2 numbers of memory, P^3 time for each step and model. Batch
     statistics stay as they are. What the paper proves is convergence to a second-order point of the retained loss, which need
