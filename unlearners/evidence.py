@@ -1,6 +1,7 @@
 """What a run did, measured by the toolkit rather than told by the method."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
@@ -110,7 +111,7 @@ class Evidence:
         warnings: what a reader should know.
         reads: for networks, records looked at by part of the data ("retain", "forget", "held-out").
         tensors: for networks, what became of each tensor, buffers included.
-        traces: for networks, losses by purpose, one number a step.
+        traces: losses, and what else a method keeps of each step (damping, radius, certificate), by purpose.
         solver: what a solver inside reports (iterations, residual, damping, extreme eigenvalues).
         seed: root of the random streams.
         peak_memory: largest resident memory of the process (on a GPU: allocated there) above the start, bytes, where it can
@@ -146,6 +147,7 @@ class Meter:
         residual_norms: norm of each gradient.
         warnings: what a reader should know.
         solver: what a solver inside reports.
+        traces: what is worth keeping of each step, by purpose.
         claim: what the method claims of this run and why, where that depends on the run.
         forgotten: the objective on the forgotten records, for the methods that read them; every other method is given None.
         seed: root of the method's random streams.
@@ -158,6 +160,7 @@ class Meter:
     residual_norms: list[float] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     solver: dict[str, float] = field(default_factory=dict)
+    traces: dict[str, list[float]] = field(default_factory=dict)
     claim: tuple[Claim, str] | None = None
     forgotten: Problem | None = None
     seed: int = 0
@@ -196,6 +199,17 @@ class Meter:
             value = self.problem.gradient(w)
         self.residual_norms.append(float(np.linalg.norm(value)))
         return value
+
+    def hessian(self, w: FloatArray) -> FloatArray:
+        """One Hessian, (K p, K p)."""
+        self.charge("hessians")
+        return self.problem.hessian(w)
+
+    def trace(self, values: Mapping[str, float]) -> None:
+        """Keep numbers of one step by purpose; the last ones stand in ``solver`` too."""
+        for purpose, value in values.items():
+            self.traces.setdefault(purpose, []).append(value)
+            self.solver[purpose] = value
 
     def newton_step(self, w: FloatArray, gradient: FloatArray) -> FloatArray:
         """One Hessian and its solution."""

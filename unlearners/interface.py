@@ -202,6 +202,7 @@ class Unlearner(metaclass=_Strict):
             moved=float(np.linalg.norm(parameters - start)),
             records_read=meter.problem.records + (0 if forgotten is None else forgotten.records),
             warnings=tuple(meter.warnings),
+            traces={purpose: tuple(values) for purpose, values in meter.traces.items()},
             solver=dict(meter.solver),
             seed=seed if self.stochastic and "network" not in self.kinds else None,
         )

@@ -20,6 +20,10 @@ _BUILT_IN = {
     "fine-tune": "finetune:FineTune",
     "gradient-ascent": "gradient_ascent:GradientAscent",
     "muso": "muso:Muso",
+    "curenewton": "curenewton:CureNewton",
+    "curenewton-stochastic": "curenewton_stochastic:CureNewtonStochastic",
+    "damped-newton": "damped_newton:DampedNewton",
+    "pinv-newton": "pinv_newton:PinvNewton",
     "identity": "identity:Identity",
 }
 """Name to ``module:Class`` in :mod:`certify.unlearners.methods`."""

@@ -108,9 +108,13 @@ def records() -> Callable[..., Dataset]:
     return draw
 
 
-@pytest.fixture(params=["retrain", "newton", "identity", "newton-adaptive"])
+@pytest.fixture(
+    params=["retrain", "newton", "identity", "newton-adaptive", "curenewton", "pinv-newton", "damped-newton"]
+)
 def method(request: pytest.FixtureRequest) -> Any:
     """Every registered method, and the adaptive form of Newton."""
     if request.param == "newton-adaptive":
         return unlearners.get("newton")(tolerance=1e-8)
+    if request.param == "curenewton":
+        return unlearners.get("curenewton")(L=1.0, steps=2)  # not every loss has a constant to derive L from
     return unlearners.get(request.param)()

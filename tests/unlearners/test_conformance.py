@@ -20,7 +20,7 @@ def _same(first, second):
 def test_the_fixture_covers_every_registered_method():
     """But muso, which reads what it forgets and does not take every loss: test_muso_convex.py."""
     convex = {name for name in unlearners.names() if "convex" in unlearners.get(name).kinds} - {"muso"}
-    assert convex == {"retrain", "newton", "identity"}
+    assert convex == {"retrain", "newton", "identity", "curenewton", "pinv-newton", "damped-newton"}
 
 
 def test_a_method_is_deterministic(any_case, method):

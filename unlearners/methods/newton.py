@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from certify.convex.objective import Objective
+from certify.convex.problem import Problem
 from certify.convex.solve import line_search
 from certify.core.arguments import as_number, shown
 from certify.core.arrays import FloatArray
@@ -74,7 +75,7 @@ class Newton(Unlearner):
         Raises:
             ConfigurationError: the objective has an L1 term, or a loss without second derivative.
         """
-        _require_curvature(meter.problem.objective)
+        require_curvature(meter.problem.objective)
         return self._fixed(meter, start) if self.tolerance is None else self._adaptive(meter, start, self.tolerance)
 
     def _fixed(self, meter: Meter, w: FloatArray) -> FloatArray:
@@ -96,7 +97,7 @@ class Newton(Unlearner):
         return w
 
 
-def _require_curvature(objective: Objective) -> None:
+def require_curvature(objective: Objective) -> None:
     """Squared hinge and its like have second derivatives almost everywhere, which is enough for a step; |w| and hinge do not."""
     if objective.bent:
         what = "an L1 term" if objective.l1 > 0 else f"the {objective.loss} loss"
@@ -104,6 +105,20 @@ def _require_curvature(objective: Objective) -> None:
             f"Newton steps need a second derivative, which an objective with {what} has not",
             where="--method",
             mend="use --method retrain",
+        )
+
+
+def require_small_problem(problem: Problem, limit: int, name: str) -> None:
+    """Refuse a linear model whose Hessian would be too large a matrix for the method called ``name``.
+
+    Raises:
+        ConfigurationError: it has more than ``limit`` parameters.
+    """
+    if problem.size > limit:
+        raise ConfigurationError(
+            f"the model has {problem.size:,} parameters and a dense Hessian of at most {limit:,} is allowed",
+            where=f"{name}.max_parameters",
+            mend="use --method newton, or raise the limit (memory grows with its square)",
         )
 
 

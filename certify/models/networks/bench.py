@@ -132,6 +132,15 @@ class Bench:
             total = part if total is None else total.plus(part)
         return self._nothing(state) if total is None else total
 
+    def product(
+        self, state: State, vector: Tensors, batch: Batch, loss: Loss | None = None, *, gauss_newton: bool = False
+    ) -> dict[str, Tensor]:
+        """Hessian, or generalised Gauss-Newton matrix, of the batch's mean loss in evaluation mode, times a vector."""
+        self._look(batch, "products")
+        product = self.network.gauss_newton_product if gauss_newton else self.network.hessian_product
+        extras = (self.y[batch.indices],)
+        return product(state, vector, loss or self.loss, self.X[batch.indices], batch.weights, extras)
+
     def mean_product(
         self,
         state: State,
@@ -144,12 +153,8 @@ class Bench:
     ) -> dict[str, Tensor]:
         """Hessian, or generalised Gauss-Newton matrix, of the mean loss over each model's records, times a vector."""
         total: dict[str, Tensor] | None = None
-        product = self.network.gauss_newton_product if gauss_newton else self.network.hessian_product
         for batch in epochs(records, batch_size=batch_size, shuffle=False, device=self.device):
-            self._look(batch, "products")
-            part = whole(batch, records)
-            extras = (self.y[part.indices],)
-            found = product(state, vector, loss or self.loss, self.X[part.indices], part.weights, extras)
+            found = self.product(state, vector, whole(batch, records), loss, gauss_newton=gauss_newton)
             total = found if total is None else {name: total[name] + found[name] for name in found}
         return self._nothing(state).tensors if total is None else total
 
