@@ -19,6 +19,13 @@ _BUILT_IN = {
     "newton": "newton:Newton",
     "fine-tune": "finetune:FineTune",
     "gradient-ascent": "gradient_ascent:GradientAscent",
+    "neggrad-plus": "neggrad_plus:NegGradPlus",
+    "npo": "npo:NegativePreference",
+    "random-labels": "random_labels:RandomLabels",
+    "salun": "salun:SalUn",
+    "bad-teacher": "bad_teacher:BadTeacher",
+    "delete": "delete:Delete",
+    "scrub": "scrub:Scrub",
     "identity": "identity:Identity",
 }
 """Name to ``module:Class`` in :mod:`certify.unlearners.methods`."""
