@@ -27,6 +27,7 @@ class BadTeacher(Unlearner):
     target on the forgotten records hangs on one random teacher and is close to uniform, which is visible: no retrained model
     answers so. The divergence is a record's, not divided by the number of classes as in public code, so a learning rate from
     there is C times too large here; the factor T^2 keeps gradients comparable over temperatures (ours).
+    The paper takes Adam and one epoch.
 
     Args:
         lr: step size.
@@ -49,13 +50,13 @@ class BadTeacher(Unlearner):
     reads_forgotten: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True
 
-    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr: Annotated[float, Field(gt=0)] = 0.05
     epochs: Annotated[int, Field(ge=1)] = 5
     batch_size: Annotated[int, Field(ge=1)] = 128
     sample: Annotated[float, Field(gt=0, le=1)] = 0.3
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    optimiser: Literal["sgd", "adam", "adamw"] = "adam"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
 
     def run_networks(self, meter: NetworkMeter, state: State) -> State:

@@ -61,17 +61,17 @@ class Scrub(Unlearner):
     reads_forgotten: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True
 
-    lr: Annotated[float, Field(gt=0)] = 5e-3
-    epochs: Annotated[int, Field(ge=1)] = 8
-    max_epochs: Annotated[int, Field(ge=0)] = 4
+    lr: Annotated[float, Field(gt=0)] = 0.05
+    epochs: Annotated[int, Field(ge=1)] = 10
+    max_epochs: Annotated[int, Field(ge=0)] = 5
     batch_size: Annotated[int, Field(ge=1)] = 64
     forget_batch_size: Annotated[int, Field(ge=1)] = 64
     alpha: Annotated[float, Field(ge=0)] = 0.1
     gamma: Annotated[float, Field(ge=0)] = 0.99
     temperature: Annotated[float, Field(gt=0)] = 2.0
     rewind: bool = False
-    optimiser: Literal["sgd", "adam", "adamw"] = "adam"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
 
     def __post_init__(self) -> None:
