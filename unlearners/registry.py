@@ -23,8 +23,10 @@ _BUILT_IN = {
     "npo": "npo:NegativePreference",
     "random-labels": "random_labels:RandomLabels",
     "salun": "salun:SalUn",
+    "boundary-shrink": "boundary_shrink:BoundaryShrink",
     "bad-teacher": "bad_teacher:BadTeacher",
     "delete": "delete:Delete",
+    "lotus": "lotus:Lotus",
     "scrub": "scrub:Scrub",
     "identity": "identity:Identity",
 }

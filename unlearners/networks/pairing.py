@@ -40,7 +40,7 @@ def paired(
     retain = meter.cycle("retain", batch_size=batch_size)
     for step in track(range(int(steps.max())), f"{meter.name}: steps"):
         awake = step < steps
-        yield _resting(next(forget), awake), _resting(next(retain), awake)
+        yield resting(next(forget), awake), resting(next(retain), awake)
 
 
 def two_sided(
@@ -88,7 +88,8 @@ def _sides(meter: NetworkMeter, batch: Batch) -> tuple[Batch, Batch]:
     )
 
 
-def _resting(batch: Batch, awake: Tensor) -> Batch:
+def resting(batch: Batch, awake: Tensor) -> Batch:
+    """The batch in which only the models where ``awake``, shape (K,), is true have records."""
     if bool(awake.all()):
         return batch
     return replace(batch, weights=batch.weights * awake[:, None], active=batch.active & awake)

@@ -17,7 +17,8 @@ def nearest_to_held_out(meter: NetworkMeter, states: Sequence[State]) -> State:
 
     The reference is the last state's error on held-out records of the forgotten records' classes, each class weighted by its
     share among them: ``sum_c share_c error_c``. Of two equally near states the later one is taken, which has been repaired for
-    longer. The reference and each state's error, means over the models, are kept in ``meter.traces``, the chosen state's
+    longer. The rule takes forgotten records for ones like any other: records forgotten because their labels are wrong, of which
+    a retrained model gets nearly all wrong, are left half learnt by it. The reference and each state's error, means over the models, are kept in ``meter.traces``, the chosen state's
     number, from 1, in ``meter.solver``.
 
     Args:
@@ -29,7 +30,7 @@ def nearest_to_held_out(meter: NetworkMeter, states: Sequence[State]) -> State:
     """
     reference = _reference(meter, states[-1])
     forget = meter.records("forget")
-    errors = np.stack([[wrong.mean() for wrong in _wrong(meter, state, forget)] for state in states])
+    errors = np.stack([[wrong.mean() for wrong in errors_of(meter, state, forget)] for state in states])
     chosen = len(states) - 1 - np.abs(errors - reference)[::-1].argmin(axis=0)
     meter.traces["held-out error aimed at"] = [float(reference.mean())]
     meter.traces["forget error"] = errors.mean(axis=1).tolist()
@@ -51,7 +52,7 @@ def _reference(meter: NetworkMeter, state: State) -> FloatArray:
             )
         if len(own) < len(np.unique(y[split.forget])):
             meter.warn("some classes of the forgotten records have no held-out record: the others stand for them")
-    wrong = _wrong(meter, state, rows)
+    wrong = errors_of(meter, state, rows)
     return np.array(
         [
             sum(share * part[y[found] == label].mean() for label, share in own.items())
@@ -66,8 +67,8 @@ def _shares(labels: IntArray, known: IntArray) -> dict[int, float]:
     return dict(zip(found.tolist(), (counts / max(1, counts.sum())).tolist(), strict=True))
 
 
-def _wrong(meter: NetworkMeter, state: State, records: Sequence[IntArray]) -> list[FloatArray]:
-    """1 for a wrong prediction, 0 for a right one, for each model's records."""
+def errors_of(meter: NetworkMeter, state: State, records: Sequence[IntArray]) -> list[FloatArray]:
+    """1 for a wrong prediction, 0 for a right one, for each model's records; counted as forward passes."""
     outputs = meter.outputs_of(state, records)
     rows = [torch.from_numpy(own).to(meter.device) for own in records]
     right = [correct(z.reshape(len(z), -1), meter.y[own]) for z, own in zip(outputs, rows, strict=True)]

@@ -10,7 +10,7 @@ from torch import Tensor
 from certify.core.arrays import IntArray
 from certify.core.errors import ConfigurationError
 from certify.models.networks.batches import Batch
-from certify.models.networks.losses import class_logits, divergence_from
+from certify.models.networks.losses import class_logits, cross_entropy, divergence_from
 from certify.models.networks.network import Loss
 from certify.models.networks.state import State
 from certify.unlearners.networks.meter import NetworkMeter
@@ -62,6 +62,11 @@ def taught(temperature: float) -> Loss:
         return divergence_from(class_logits(outputs), teacher, temperature)
 
     return loss
+
+
+def soft_cross_entropy(outputs: Tensor, target: Tensor) -> Tensor:
+    """``-sum_c target_c log p_c`` of a record, the target a distribution."""
+    return cross_entropy(class_logits(outputs), target)
 
 
 def need_probabilities(meter: NetworkMeter) -> None:
