@@ -24,6 +24,7 @@ _BUILT_IN = {
     "random-labels": "random_labels:RandomLabels",
     "salun": "salun:SalUn",
     "boundary-shrink": "boundary_shrink:BoundaryShrink",
+    "unsir": "unsir:Unsir",
     "bad-teacher": "bad_teacher:BadTeacher",
     "delete": "delete:Delete",
     "lotus": "lotus:Lotus",

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from certify.core.arrays import IntArray
 from certify.core.streams import stream
 from certify.models.networks.recipe import optimiser_of
 from certify.models.networks.state import State
@@ -15,7 +14,7 @@ from certify.unlearners.evidence import Claim
 from certify.unlearners.interface import Kind, Unlearner
 from certify.unlearners.networks.fresh import fresh
 from certify.unlearners.networks.meter import NetworkMeter
-from certify.unlearners.networks.pairing import two_sided
+from certify.unlearners.networks.pairing import sampled, two_sided
 from certify.unlearners.networks.targets import Targets, logits_of, need_probabilities, taught
 
 
@@ -65,7 +64,7 @@ class BadTeacher(Unlearner):
         seeds = [int(stream(seed, "bad-teacher/teacher").integers(2**62)) for seed in meter.seeds]
         incompetent = fresh(meter.task, seeds, meter.device)
         forget = meter.records("forget")
-        sample = [self._sampled(rows, seed) for rows, seed in zip(meter.records("retain"), meter.seeds, strict=True)]
+        sample = sampled(meter, self.sample, "bad-teacher/sample")
         lessons = zip(logits_of(meter, incompetent, forget), logits_of(meter, state, sample), strict=True)
         records = [np.concatenate(parts) for parts in zip(forget, sample, strict=True)]
         targets = Targets.of(meter, records, [torch.cat(parts) for parts in lessons])
@@ -76,8 +75,3 @@ class BadTeacher(Unlearner):
             gradient = two_sided(meter, state, batch, loss, lambda part: (targets.at(part),))
             state, memory = meter.step(optimiser, state, gradient, memory, batch)
         return state
-
-    def _sampled(self, rows: IntArray, seed: int) -> IntArray:
-        """The share of the records, at least one, in their order."""
-        count = max(1, round(self.sample * len(rows)))
-        return np.sort(stream(seed, "bad-teacher/sample").choice(rows, size=count, replace=False))

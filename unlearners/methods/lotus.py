@@ -16,7 +16,7 @@ from certify.models.networks.state import State
 from certify.unlearners.evidence import Claim
 from certify.unlearners.interface import Kind, Unlearner
 from certify.unlearners.networks.meter import NetworkMeter
-from certify.unlearners.networks.pairing import resting, two_sided
+from certify.unlearners.networks.pairing import resting, sampled, two_sided
 from certify.unlearners.networks.rewind import errors_of
 from certify.unlearners.networks.targets import Targets, logits_of, need_classes, soft_cross_entropy
 
@@ -67,7 +67,7 @@ class Lotus(Unlearner):
         """One forward pass of the original; before each epoch one of the forgotten records; one step a batch."""
         need_classes(meter, state)
         forget = meter.records("forget")
-        sample = [self._sampled(rows, seed) for rows, seed in zip(meter.records("retain"), meter.seeds, strict=True)]
+        sample = sampled(meter, self.sample, "lotus/sample")
         answers = list(zip(logits_of(meter, state, forget), logits_of(meter, state, sample), strict=True))
         records = [np.concatenate(parts) for parts in zip(forget, sample, strict=True)]
         unseen = _accuracy(meter, state, meter.records("held-out"))
@@ -93,11 +93,6 @@ class Lotus(Unlearner):
                 state, memory = meter.step(optimiser, state, gradient, memory, part)
             meter.mark(state)
         return state
-
-    def _sampled(self, rows: IntArray, seed: int) -> IntArray:
-        """The share of the records, at least one, in their order."""
-        count = max(1, round(self.sample * len(rows)))
-        return np.sort(stream(seed, "lotus/sample").choice(rows, size=count, replace=False))
 
 
 def noisy_targets(forget: Tensor, retain: Tensor, temperature: float, seed: int, epoch: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from certify.core.arrays import IntArray
 from certify.core.progress import track
+from certify.core.streams import stream
 from certify.models.networks.batches import Batch, collate
 from certify.models.networks.network import Gradient, Loss
 from certify.models.networks.state import State
@@ -86,6 +87,15 @@ def _sides(meter: NetworkMeter, batch: Batch) -> tuple[Batch, Batch]:
         part([own[away] for own, away in zip(rows, gone, strict=True)]),
         part([own[~away] for own, away in zip(rows, gone, strict=True)]),
     )
+
+
+def sampled(meter: NetworkMeter, share: float, name: str) -> list[IntArray]:
+    """For each model a random share of its retained records, at least one, drawn from the stream of that name."""
+    found = []
+    for rows, seed in zip(meter.records("retain"), meter.seeds, strict=True):
+        count = max(1, round(share * len(rows)))
+        found.append(np.sort(stream(seed, name).choice(rows, size=count, replace=False)))
+    return found
 
 
 def resting(batch: Batch, awake: Tensor) -> Batch:
