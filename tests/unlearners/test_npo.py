@@ -75,7 +75,7 @@ def test_it_damps_itself_where_plain_ascent_runs_away():
             return float(cross_entropy(result.model(X), y))
 
     ascent, damped = (
-        unlearners.get(name)(lr=0.5, epochs=200, momentum=0.0, **more).forget(task, request)
+        unlearners.get(name)(lr=0.5, epochs=60, momentum=0.0, **more).forget(task, request)
         for name, more in (("gradient-ascent", {"bounded": False}), ("npo", {"retain": 0.0, "beta": 2.0}))
     )
     with torch.no_grad():

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from certify import unlearners
 from certify.core.errors import ConfigurationError, InputError
 from certify.unlearners import NetworkTask, Request
+from certify.unlearners.networks.checkpoint import Checkpoint
 
 METHOD = unlearners.get("scrub")
 KNOBS = {"lr": 0.05, "epochs": 4, "max_epochs": 3, "batch_size": 16, "forget_batch_size": 9, "alpha": 0.3, "gamma": 0.7}
@@ -163,6 +164,36 @@ def test_rewinding_in_a_fleet_is_each_models_own():
         alone = method.forget(task, requests[model], seed=model)
         for name, value in alone.state.parameters.items():
             assert torch.allclose(result.state.parameters[name], value, atol=1e-9)
+
+
+class KilledError(Exception):
+    """Stands for a kill signal."""
+
+
+class Dying(Checkpoint):
+    """Dies right after its n-th write."""
+
+    left = 0
+
+    def save(self, content):
+        super().save(content)
+        self.left -= 1
+        if self.left == 0:
+            raise KilledError
+
+
+@pytest.mark.parametrize("writes", [3, 8, 13])
+def test_a_killed_run_still_knows_the_epochs_before(writes, tmp_path):
+    task, request, path = exact_task(), the_request(exact_task()), tmp_path / "run.checkpoint"
+    method = METHOD(rewind=True, lr=0.3, epochs=9, max_epochs=6)
+    whole = method.forget(task, request)
+    dying = Dying(path, interval=0.0)
+    dying.left = writes
+    with pytest.raises(KilledError):
+        method.forget(task, request, checkpoint=dying)
+    resumed = method.forget(task, request, checkpoint=Checkpoint(path))
+    assert resumed.state.digest() == whole.state.digest()
+    assert resumed.evidence.solver == whole.evidence.solver
 
 
 def test_what_is_missing_is_said_in_one_line():

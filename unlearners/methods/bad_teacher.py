@@ -72,6 +72,7 @@ class BadTeacher(Unlearner):
         optimiser = optimiser_of(self.optimiser, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         memory = optimiser.start(meter.network.moving(state))
         for batch in meter.passes(records, epochs=self.epochs, batch_size=self.batch_size, name="mixed"):
+            state, memory = meter.at(batch, state, memory)
             gradient = two_sided(meter, state, batch, loss, lambda part: (targets.at(part),))
             state, memory = meter.step(optimiser, state, gradient, memory, batch)
         return state

@@ -69,6 +69,7 @@ class BoundaryShrink(Unlearner):
         optimiser = optimiser_of(self.optimiser, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         memory = optimiser.start(meter.network.moving(state))
         for batch in meter.batches("forget", epochs=self.epochs, batch_size=self.batch_size):
+            state, memory = meter.at(batch, state, memory)
             gradient = meter.gradient(state, batch, extras=(labels.at(batch),))
             state, memory = meter.step(optimiser, state, gradient, memory, batch, purpose="forget")
         return state

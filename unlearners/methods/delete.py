@@ -63,6 +63,7 @@ class Delete(Unlearner):
         optimiser = optimiser_of(self.optimiser, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         memory = optimiser.start(meter.network.moving(state))
         for batch in meter.batches("forget", epochs=self.epochs, batch_size=self.batch_size):
+            state, memory = meter.at(batch, state, memory)
             gradient = meter.gradient(state, batch, divergence, (targets.at(batch),))
             state, memory = meter.step(optimiser, state, gradient, memory, batch, purpose="forget")
         return state

@@ -73,20 +73,23 @@ class Lotus(Unlearner):
         unseen = _accuracy(meter, state, meter.records("held-out"))
         optimiser = optimiser_of(self.optimiser, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         memory = optimiser.start(meter.network.moving(state))
-        awake = np.ones(meter.models, dtype=bool)
+        awake = torch.ones(meter.models, dtype=torch.bool, device=meter.device)
         for epoch in range(self.epochs):
             gap = _accuracy(meter, state, forget) - unseen
-            awake &= gap > -self.margin
-            if not awake.any():
+            awake = awake & torch.from_numpy(gap > -self.margin).to(meter.device)
+            if not bool(awake.any()):
                 break
             aims = [
                 noisy_targets(own, others, float(np.exp(self.alpha * gap[model])), meter.seeds[model], epoch)
                 for model, (own, others) in enumerate(answers)
             ]
             targets = Targets.of(meter, records, aims)
-            going = torch.from_numpy(awake.copy()).to(meter.device)
             for batch in meter.passes(records, epochs=1, batch_size=self.batch_size, name="mixed", first=epoch):
-                part = resting(batch, going)
+                state, memory, awake, places, values = meter.at(
+                    batch, state, memory, awake, targets.places, targets.values
+                )
+                targets = Targets(places, values)
+                part = resting(batch, awake)
                 if not bool(part.active.any()):
                     continue
                 gradient = two_sided(meter, state, part, soft_cross_entropy, lambda side: (targets.at(side),))  # noqa: B023

@@ -57,6 +57,7 @@ class NegGradPlus(Unlearner):
         optimiser = optimiser_of(self.optimiser, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         memory = optimiser.start(meter.network.moving(state))
         for forget, retain in paired(meter, epochs=self.epochs, batch_size=self.batch_size, length="longer"):
+            state, memory = meter.at(forget, state, memory)
             ascent = meter.gradient(state, forget).scaled(self.alpha - 1)
             gradient = ascent.plus(meter.gradient(state, retain, train=True).scaled(self.alpha))
             state, memory = meter.step(optimiser, state, gradient, memory, retain, clip=self.clip)

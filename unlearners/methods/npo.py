@@ -68,6 +68,7 @@ class NegativePreference(Unlearner):
         optimiser = optimiser_of(self.optimiser, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         memory = optimiser.start(meter.network.moving(state))
         for forget, retain in self._batches(meter):
+            state, memory = meter.at(forget, state, memory)
             gradient = meter.gradient(state, forget, loss, (meter.y[forget.indices], reference.at(forget)))
             if retain is not None:
                 gradient = gradient.plus(meter.gradient(state, retain, train=True).scaled(self.retain))

@@ -72,6 +72,7 @@ class RandomLabels(Unlearner):
         for epoch in range(self.epochs):
             extras = partial(_own, drawn_labels(meter, classes, epoch, true_label=self.true_label))
             for batch in self._batches(meter, epoch):
+                state, memory = meter.at(batch, state, memory)
                 gradient = two_sided(meter, state, batch, meter.loss, extras)
                 state, memory = meter.step(optimiser, state, gradient, memory, batch, mask=mask)
             meter.mark(state)

@@ -96,13 +96,15 @@ class Scrub(Unlearner):
         forget, retain = (self._lessons(meter, teacher, which) for which in ("forget", "retain"))
         optimiser = optimiser_of(self.optimiser, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         memory = optimiser.start(meter.network.moving(state))
-        states = []
+        states: list[State] = []
         for epoch in range(self.epochs):
             if 0 < epoch < self.max_epochs:
                 for batch in self._pass(meter, "forget", epoch):
+                    state, memory, states = meter.at(batch, state, memory, states)
                     gradient = meter.gradient(state, batch, away, (forget.at(batch),)).scaled(-1.0)
                     state, memory = meter.step(optimiser, state, gradient, memory, batch, purpose="forget")
             for batch in self._pass(meter, "retain", epoch):
+                state, memory, states = meter.at(batch, state, memory, states)
                 extras = (meter.y[batch.indices], retain.at(batch))
                 gradient = meter.gradient(state, batch, towards, extras, train=True)
                 state, memory = meter.step(optimiser, state, gradient, memory, batch, purpose="retain")

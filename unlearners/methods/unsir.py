@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from certify.core.arrays import IntArray
-from certify.core.errors import ConfigurationError, InputError
+from certify.core.errors import ConfigurationError
 from certify.core.streams import stream
 from certify.models.networks.batches import Batch
 from certify.models.networks.network import Gradient
@@ -31,7 +31,8 @@ class Unsir(Unlearner):
     towards a large ``L(N) - penalty mean ||N||^2`` at the original. Training on it under those labels ruins what the model
     takes for the classes. No forgotten record is looked at, only their classes. Our reading: each impairing step takes the whole
     noise batch, in evaluation mode, and a batch of the sample, weighted as one batch; the paper shuffles copies of the noise
-    among the sample. The head learns to avoid the class: features may keep it, which a linear probe shows.
+    among the sample. Where retained records are of a forgotten class, that is warned of: they suffer too, and only the repair speaks for them. The
+    head learns to avoid the class: features may keep it, which a linear probe shows.
 
     Args:
         lr: step size of the impairing pass.
@@ -76,6 +77,7 @@ class Unsir(Unlearner):
             optimiser = optimiser_of(self.optimiser, lr=lr)
             memory = optimiser.start(meter.network.moving(state))
             for batch in meter.passes(sample, epochs=self.epochs, batch_size=self.batch_size, name=purpose):
+                state, memory = meter.at(batch, state, memory)
                 gradient = meter.gradient(state, batch, train=True)
                 if purpose == "impair":
                     gradient = self._with_noise(meter, state, batch, gradient, noise, labels)
@@ -118,16 +120,13 @@ class Unsir(Unlearner):
 def _classes(meter: NetworkMeter) -> list[IntArray]:
     """The classes each model is to forget.
 
-    Raises:
-        InputError: a retained record is of one of them.
+    Warns of retained records of these classes, which are impaired with them.
     """
     y = meter.y.cpu().numpy()
     classes = [np.unique(y[rows]) for rows in meter.records("forget")]
     left = max(int(np.isin(y[rows], own).sum()) for rows, own in zip(meter.records("retain"), classes, strict=True))
     if left:
-        raise InputError(
-            f"{left} retained records are of a class to be forgotten, and this method forgets whole classes",
-            where=meter.name,
-            mend="forget all records of the class (task.request_class), or use another method",
+        meter.warn(
+            f"{left} retained records are of a class to be forgotten: this method impairs whole classes, theirs too"
         )
     return classes

@@ -32,16 +32,23 @@ def paired(
         epochs: passes over the part that decides the length.
         batch_size: records of each part in a step.
         length: which part decides how many steps an epoch has.
+
+    Yields:
+        Forgotten and retained; the first says where an epoch of the slowest model begins, for ``meter.at``.
     """
     sizes = [
         max(len(split.forget), len(split.retain)) if length == "longer" else len(split.forget) for split in meter.splits
     ]
-    steps = torch.tensor([epochs * math.ceil(size / batch_size) for size in sizes], device=meter.device)
+    each = [math.ceil(size / batch_size) for size in sizes]
+    steps = torch.tensor([epochs * own for own in each], device=meter.device)
     forget = meter.cycle("forget", batch_size=batch_size)
     retain = meter.cycle("retain", batch_size=batch_size)
-    for step in track(range(int(steps.max())), f"{meter.name}: steps"):
-        awake = step < steps
-        yield resting(next(forget), awake), resting(next(retain), awake)
+    for step in track(range(epochs * max(each)), f"{meter.name}: steps"):
+        epoch, place = divmod(step, max(each))
+        begins, pair, awake = f"pairs/{epoch}", (next(forget), next(retain)), step < steps
+        if not meter.is_done(begins):
+            gone, kept = (resting(batch, awake) for batch in pair)
+            yield replace(gone, begins="" if place else begins), kept
 
 
 def two_sided(
