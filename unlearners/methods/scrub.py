@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from certify.core.errors import ConfigurationError
 from certify.models.networks.batches import Batch
 from certify.models.networks.network import Loss
 from certify.models.networks.recipe import optimiser_of
@@ -36,7 +35,7 @@ class Scrub(Unlearner):
     Args:
         lr: step size.
         epochs: passes over the retained records.
-        max_epochs: epochs that begin with a raising pass.
+        max_epochs: epochs that begin with a raising pass; from ``epochs`` on none only repairs, which is warned of.
         batch_size: retained records in a batch.
         forget_batch_size: forgotten records in a batch.
         alpha: weight of D on retained records.
@@ -46,9 +45,6 @@ class Scrub(Unlearner):
         optimiser: "sgd", "adam" or "adamw".
         momentum: of SGD.
         weight_decay: see the optimisers.
-
-    Raises:
-        ConfigurationError: more raising epochs than epochs.
     """
 
     name: ClassVar[str] = "scrub"
@@ -74,15 +70,6 @@ class Scrub(Unlearner):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.max_epochs > self.epochs:
-            raise ConfigurationError(
-                f"{self.max_epochs} raising epochs do not fit into {self.epochs}",
-                where=f"{self.name}.max_epochs",
-                mend="lower it below epochs, so that some epochs only repair",
-            )
-
     def run_networks(self, meter: NetworkMeter, state: State) -> State:
         """One forward pass of the teacher, then one step a batch."""
         need_probabilities(meter)
@@ -90,6 +77,8 @@ class Scrub(Unlearner):
             need_classes(meter, state)
         if self.max_epochs < 2:
             meter.warn("max_epochs is below 2: the first raising pass moves nothing, so nothing pushes records out")
+        if self.max_epochs >= self.epochs:
+            meter.warn("max_epochs is not below epochs: no epoch at the end only repairs")
         teacher = state
         away = taught(self.temperature)
         towards = self._repairing(meter.loss)
