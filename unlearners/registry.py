@@ -24,6 +24,16 @@ _BUILT_IN = {
     "curenewton-stochastic": "curenewton_stochastic:CureNewtonStochastic",
     "damped-newton": "damped_newton:DampedNewton",
     "pinv-newton": "pinv_newton:PinvNewton",
+    "neggrad-plus": "neggrad_plus:NegGradPlus",
+    "npo": "npo:NegativePreference",
+    "random-labels": "random_labels:RandomLabels",
+    "salun": "salun:SalUn",
+    "boundary-shrink": "boundary_shrink:BoundaryShrink",
+    "unsir": "unsir:Unsir",
+    "bad-teacher": "bad_teacher:BadTeacher",
+    "delete": "delete:Delete",
+    "lotus": "lotus:Lotus",
+    "scrub": "scrub:Scrub",
     "identity": "identity:Identity",
 }
 """Name to ``module:Class`` in :mod:`certify.unlearners.methods`."""

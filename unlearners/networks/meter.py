@@ -119,9 +119,7 @@ class NetworkMeter(Bench):
     def batches(self, which: Which, *, epochs: int, batch_size: int, name: str = "", first: int = 0) -> Iterator[Batch]:
         """Batches of some passes over the retained, forgotten or held-out records in shuffled order."""
         rows = self.records(which)
-        smallest = min(len(part) for part in rows)
-        if smallest < batch_size:
-            self.warn(f"the {which} set of {smallest} records is smaller than a batch of {batch_size}")
+        self._warn_when_short(which, rows, batch_size)
         yield from self.passes(rows, epochs=epochs, batch_size=batch_size, name=name or which, first=first)
 
     def cycle(self, which: Which, *, batch_size: int, name: str = "") -> Iterator[Batch]:
@@ -129,14 +127,16 @@ class NetworkMeter(Bench):
 
         In a stack every model goes round its own records: a model whose pass is over begins the next one, whatever the others do.
         """
+        rows = self.records(which)
+        self._warn_when_short(which, rows, batch_size)
         name = name or f"{which}/cycle"
-        streams = [_forever(self, rows, batch_size, model, name) for model, rows in enumerate(self.records(which))]
+        streams = [_forever(self, own, batch_size, model, name) for model, own in enumerate(rows)]
         for drawn in count(1):
             parts = [next(stream) for stream in streams]
             if drawn <= self._cycled.get(name, 0):
                 continue  # an earlier run that this one takes up went further
             self._cycled[name] = drawn
-            batch = collate([rows for rows, _ in parts], device=self.device)
+            batch = collate([own for own, _ in parts], device=self.device)
             yield Batch(batch.indices, batch.weights, batch.active, seeds=tuple(seed for _, seed in parts))
 
     def charge(self, kind: str, amount: int) -> None:
@@ -244,6 +244,11 @@ class NetworkMeter(Bench):
         """Add a warning once."""
         if message not in self.warnings:
             self.warnings.append(message)
+
+    def _warn_when_short(self, which: Which, rows: list[IntArray], batch_size: int) -> None:
+        smallest = min(len(part) for part in rows)
+        if smallest < batch_size:
+            self.warn(f"the {which} set of {smallest} records is smaller than a batch of {batch_size}")
 
     def original(self) -> State:
         """K copies of the original model."""

@@ -92,6 +92,12 @@ class Bench:
             state, loss or self.loss, self.X[batch.indices], batch.weights, extras, train=train, seeds=batch.seeds
         )
 
+    def input_gradient(self, state: State, batch: Batch) -> Tensor:
+        """Gradient of the batch's mean loss in its inputs, (K, B, ...), in evaluation mode; counted as gradients."""
+        self._look(batch, "gradients")
+        rows = batch.indices
+        return self.network.input_gradient(state, self.loss, self.X[rows], batch.weights, (self.y[rows],))
+
     def outputs(self, state: State, batch: Batch, *, network: Network | None = None, train: bool = False) -> Tensor:
         """Outputs (K, B, ...) without gradient.
 

@@ -33,6 +33,12 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return 0.5 * (flat - targets.to(flat.dtype).reshape(flat.shape)).square().sum(dim=1)
 
 
+def class_logits(outputs: Tensor) -> Tensor:
+    """Logits (B, C) of the classes; one output a record, the log odds of class 1, becomes (0, z)."""
+    flat = outputs.reshape(len(outputs), -1)
+    return flat if flat.shape[1] > 1 else torch.cat([torch.zeros_like(flat), flat], dim=1)
+
+
 def divergence_from(outputs: Tensor, target_logits: Tensor, temperature: float = 1.0) -> Tensor:
     """``T^2 KL(softmax(target / T) || softmax(outputs / T))`` (Hinton et al. 2015)."""
     target = functional.log_softmax(target_logits / temperature, dim=1)

@@ -176,6 +176,26 @@ class Network:
             values.detach(), {n: g.detach() for n, g in gradient.items()}, {n: b.detach() for n, b in buffers.items()}
         )
 
+    def input_gradient(
+        self, state: State, loss: Loss, inputs: Tensor, weights: Tensor, extras: tuple[Tensor, ...] = ()
+    ) -> Tensor:
+        """Gradient of ``sum_b weights_b loss_b`` in the inputs, (K, B, ...), in evaluation mode; inputs are no whole numbers."""
+
+        def one(
+            fixed: Tensors, moving: Tensors, buffers: Tensors, x: Tensor, w: Tensor, more: tuple[Tensor, ...]
+        ) -> Tensor:
+            def objective(inputs: Tensor) -> Tensor:
+                outputs, _ = self._call({**fixed, **moving}, buffers, inputs, train=False)
+                return _weighted(loss(outputs, *more), w)
+
+            return torch.func.grad(objective)(x)  # type: ignore[no-any-return]
+
+        looped = self._looped(state, train=False, even=True, example=inputs)
+        found: Tensor = self._map(
+            one, (*self._parts(state, inputs), weights, extras), looped=looped, seeds=(), train=False
+        )
+        return found.detach()
+
     def hessian_product(
         self,
         state: State,
