@@ -72,10 +72,7 @@ class Ngd(Unlearner):
         if meter.problem.objective.l1 > 0:
             step = self._proximal(meter, kept, lost, start)
         else:
-            right = self._right(meter, gone, start)
-            step = self._solved(meter, kept, lost, start, right)
-            missed = self._product(kept, lost, start, step) - right
-            meter.solver["linear_residual"] = _norm(missed) / max(_norm(right), 1e-300)
+            step = self._solved(meter, kept, lost, start, self._right(meter, gone, start))
         meter.iterate()
         self._vouch(meter, gone, start, step)
         return start + step
