@@ -27,11 +27,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from certify.convex.blocks import is_sparse
 from certify.convex.problem import Problem, ScoreFunction
 from certify.convex.solve import Factor
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import ConfigurationError
+from certify.core.rows import is_sparse
 
 CANONICAL = frozenset({"logistic", "softmax", "squared", "poisson"})
 """Losses whose information is their Hessian."""

@@ -130,7 +130,7 @@ class Ngd(Unlearner):
         meter.charge("hessians")
         matrix = kept.hessian(w) + (lost.hessian(w) if self.information == "full" else 0.0)
         lasso = np.broadcast_to(kept.lasso, kept.shape).ravel()
-        target = w.ravel()
+        target: FloatArray = w.ravel()
         for _ in range(50):
             slope = gradient.ravel() + matrix @ (target - w.ravel())
             before, target = target, coordinate_descent(matrix, slope, target, lasso)

@@ -232,11 +232,12 @@ class _Run:
 
 def divergence(loss: str) -> Loss:
     """KL divergence of a record's model distribution from the one of given outputs, for the distribution behind a training loss."""
-    return {
+    found: dict[str, Loss] = {
         "cross-entropy": divergence_from,
         "binary-cross-entropy": _bernoulli_divergence,
         "squared": squared_error,
-    }[loss]
+    }
+    return found[loss]
 
 
 def _bernoulli_divergence(outputs: Tensor, theirs: Tensor) -> Tensor:
