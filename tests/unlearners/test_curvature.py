@@ -10,6 +10,7 @@ from certify.models.networks import Bench, Network, State
 from certify.models.networks.losses import loss_named
 from certify.models.networks.state import flatten, unflatten
 from certify.unlearners.networks import curvature
+from certify.unlearners.networks.kronecker import kronecker
 from certify.unlearners.networks.krylov import conjugate_gradients, lanczos, nystrom
 
 RECORDS = [np.arange(0, 20), np.arange(5, 18), np.array([3, 4, 29])]
@@ -195,3 +196,124 @@ def test_what_cannot_be_done_is_said_in_one_line(monkeypatch):
     monkeypatch.setattr(curvature, "EXACT_LIMIT", 20)
     with pytest.raises(ConfigurationError, match="curvature: a matrix of 27 parameters is not formed"):
         curvature.exact(made, state, RECORDS)
+
+
+@pytest.fixture(autouse=True)
+def generator_as_found():
+    """Torch's global generator is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        yield
+
+
+def dense(form, size):
+    """A form of the curvature as a matrix."""
+    models = len(next(iter(form.like.values())))
+    return form.apply(torch.eye(size, dtype=torch.float64).expand(models, size, size).contiguous())
+
+
+def test_kronecker_factors_are_exact_for_one_linear_layer_under_squared_error():
+    torch.manual_seed(0)
+    net = nn.Linear(4, 3).double()
+    X, y = torch.randn(30, 4).double(), torch.arange(30) % 3
+    made = Bench(Network.of(net), X, y, loss=loss_named("squared"), seeds=(0,))
+    rows, state = [np.arange(17)], State.of(net)
+    truth = curvature.exact(made, state, rows)
+    found = kronecker(made, state, rows, batch_size=5)
+    torch.testing.assert_close(dense(found, 15), truth.matrix, rtol=1e-10, atol=1e-12)
+    right = made.mean_gradient(state, rows).tensors
+    first, second = truth.solve(right, 0.03), found.solve(right, 0.03)
+    torch.testing.assert_close(flatten(second.tensors), flatten(first.tensors), rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(found.trace(), truth.trace())
+    torch.testing.assert_close(found.top(5), truth.top(5))
+
+
+class Small(nn.Module):
+    """A convolution whose output is one position, or several, and a linear layer; ReLU in place."""
+
+    def __init__(self, kernel):
+        super().__init__()
+        self.first = nn.Conv2d(1, 2, kernel, padding=1, stride=2)
+        self.last = nn.LazyLinear(3)
+
+    def forward(self, x):
+        return self.last(torch.relu_(self.first(x.reshape(-1, 1, 4, 4))).flatten(1))
+
+
+def blocks_apart(found, truth, sizes):
+    """Largest relative difference of the diagonal blocks."""
+    start, apart = 0, []
+    for size in sizes:
+        part = slice(start, start + size)
+        apart.append(float((found[part, part] - truth[part, part]).norm() / truth[part, part].norm()))
+        start += size
+    return apart
+
+
+@pytest.mark.parametrize("kind", ["perceptron", "convolution"])
+def test_kronecker_factors_are_exact_layer_by_layer_for_one_record(kind):
+    torch.manual_seed(1)
+    if kind == "perceptron":
+        net, sizes, width = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3)), (15, 12), 4
+    else:
+        net, width = Small(6), 16
+        net(torch.zeros(1, 16))
+        nn.init.constant_(net.first.bias, 0.7)  # alive on most records
+        sizes = (74, 9)
+    net = net.double()
+    X, y = torch.randn(6, width).double(), torch.arange(6) % 3
+    made = Bench(Network.of(net), X, y, seeds=(0,))
+    state = State.of(net)
+    for rows, low, high in (([np.array([2])], 0.0, 1e-10), ([np.arange(6)], 1e-3, 0.7)):
+        truth = curvature.exact(made, state, rows).matrix[0]
+        found = dense(kronecker(made, state, rows), sum(sizes))[0]
+        for value in blocks_apart(found, truth, sizes):
+            assert low <= value <= high
+        assert not found[: sizes[0], sizes[0] :].any()
+
+
+def test_kronecker_factors_of_a_convolution_with_positions_follow_their_definition():
+    torch.manual_seed(2)
+    net = Small(3)
+    net(torch.zeros(1, 16))
+    net = net.double()
+    X, y = torch.randn(5, 16).double(), torch.arange(5) % 3
+    made = Bench(Network.of(net), X, y, seeds=(0,))
+    block = kronecker(made, State.of(net), [np.arange(5)]).blocks[0]
+    images = nn.functional.pad(X.reshape(5, 4, 4), (1, 1, 1, 1))
+    A, G = torch.zeros(10, 10).double(), torch.zeros(2, 2).double()
+    for image, x in zip(images, X, strict=True):
+        spots = [image[r : r + 3, c : c + 3].flatten() for r in (0, 2) for c in (0, 2)]
+        for spot in spots:
+            a = torch.cat([spot, torch.ones(1).double()])
+            A += torch.outer(a, a) / 5
+        middle = net.first(x.reshape(1, 1, 4, 4)).detach().requires_grad_()
+        z = net.last(torch.relu(middle).flatten(1))[0]
+        J = torch.stack([torch.autograd.grad(v, middle, retain_graph=True)[0][0].flatten(1) for v in z])
+        p = torch.softmax(z.detach(), 0)
+        curve = torch.diag(p) - torch.outer(p, p)
+        G += torch.einsum("cot,cd,dpt->op", J, curve, J) / 4 / 5
+    torch.testing.assert_close(block.inputs[0], A)
+    torch.testing.assert_close(block.outputs[0], G)
+
+
+def test_kronecker_factors_of_a_fleet_are_those_of_its_models():
+    made, state, _ = bench()
+    together = kronecker(made, state, RECORDS, batch_size=8)
+    right = made.mean_gradient(state, RECORDS).tensors
+    solved = flatten(together.solve(right, 0.05).tensors)
+    for model in range(3):
+        alone = kronecker(made, state.pick([model]), [RECORDS[model]])
+        own = {name: value[[model]] for name, value in right.items()}
+        torch.testing.assert_close(flatten(alone.solve(own, 0.05).tensors)[0], solved[model], rtol=1e-9, atol=1e-11)
+
+
+def test_layers_without_kronecker_factors_are_named():
+    net = nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3), nn.Linear(3, 3))
+    made = Bench(Network.of(net), torch.randn(5, 4), torch.arange(5) % 3)
+    with pytest.raises(ConfigurationError, match=r"curvature: 1\.weight belongs to no Linear or Conv2d .*LayerNorm"):
+        kronecker(made, State.of(net), [np.arange(5)])
+    shared = nn.Linear(3, 3)
+    twice = nn.Sequential(shared, nn.Tanh(), shared)
+    made = Bench(Network.of(twice), torch.randn(5, 3), torch.arange(5) % 3)
+    with pytest.raises(ConfigurationError, match="0 is used 2 times in a pass"):
+        kronecker(made, State.of(twice), [np.arange(5)])

@@ -124,7 +124,7 @@ def test_the_divergences_are_those_of_the_distributions():
     torch.testing.assert_close(divergence("squared")(z, t), 0.5 * (z - t).square()[:, 0])
 
 
-@pytest.mark.parametrize("curvature", ["exact", "cg", "low-rank", "none"])
+@pytest.mark.parametrize("curvature", ["exact", "cg", "low-rank", "kronecker", "none"])
 def test_a_model_in_a_fleet_ends_where_it_ends_alone(curvature):
     task = tiny()
     method = NGD(**{**QUICK, "batch_size": 20}, curvature=curvature, rank=6, tolerance=1e-7, curvature_records=12)
@@ -238,7 +238,7 @@ def test_every_form_of_the_curvature_gives_the_shape_of_the_table():
     request = task.request_class(3)
     retrained = unlearners.get("retrain")().forget(task, request)
     aim = accuracy(retrained.model, task, request)
-    for curvature in ("exact", "cg", "low-rank"):
+    for curvature in ("exact", "cg", "low-rank", "kronecker"):
         found = NGD(curvature=curvature, lr=0.05, weight_decay=1e-3).forget(task, request)
         reached = accuracy(found.model, task, request)
         assert np.abs(np.subtract(reached, aim)).max() < 0.05

@@ -19,6 +19,7 @@ from certify.models.networks.state import State, map_tensors
 from certify.unlearners.evidence import Claim
 from certify.unlearners.interface import Kind, Unlearner
 from certify.unlearners.networks.curvature import Curvature, Products, exact, low_rank
+from certify.unlearners.networks.kronecker import kronecker
 from certify.unlearners.networks.meter import NetworkMeter, Which
 
 
@@ -39,6 +40,7 @@ class NgdMinMax(Unlearner):
     * "exact": formed and factored; up to a few thousand parameters;
     * "cg": conjugate gradients on its products, all models at once;
     * "low-rank": randomised Nystroem approximation of rank ``rank``;
+    * "kronecker": K-FAC, for networks whose moving parameters belong to Linear and Conv2d layers;
     * "none": the plain gradient, as a control.
 
     At the original the KL divergence of the forgotten records has gradient zero, so that the first ascent step, and it alone, goes
@@ -90,7 +92,7 @@ class NgdMinMax(Unlearner):
     alpha: Annotated[float, Field(ge=0)] = 0.5
     beta: Annotated[float, Field(ge=0)] = 1.0
     damping: Annotated[float, Field(gt=0)] = 0.01
-    curvature: Literal["exact", "cg", "low-rank", "none"] = "cg"
+    curvature: Literal["exact", "cg", "low-rank", "kronecker", "none"] = "cg"
     curvature_records: Annotated[int, Field(ge=1)] | None = None
     refresh: Annotated[int, Field(ge=1)] = 1
     rank: Annotated[int, Field(ge=1)] = 50
@@ -201,6 +203,8 @@ class _Run:
         rows = [self._sample(own, seed) for own, seed in zip(meter.records("retain"), meter.seeds, strict=True)]
         if method.curvature == "exact":
             return exact(meter, state, rows, batch_size=method.batch_size)
+        if method.curvature == "kronecker":
+            return kronecker(meter, state, rows, batch_size=method.batch_size)
         products = Products.at(
             meter, state, rows, tolerance=method.tolerance, iterations=method.iterations, batch_size=method.batch_size
         )

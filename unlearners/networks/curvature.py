@@ -117,7 +117,7 @@ class Exact(Curvature):
 
     def top(self, count: int) -> Tensor:
         """From all eigenvalues."""
-        return _padded(torch.linalg.eigvalsh(self.matrix).flip(1), count)
+        return padded(torch.linalg.eigvalsh(self.matrix).flip(1), count)
 
     def _solve(self, right: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
         shifted = self.matrix + torch.diag_embed(shift[:, None].expand_as(right))
@@ -224,7 +224,7 @@ class LowRank(Curvature):
 
     def top(self, count: int) -> Tensor:
         """The largest values: lower bounds on the eigenvalues of what is approximated."""
-        return _padded(self.values, count)
+        return padded(self.values, count)
 
     def _solve(self, right: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
         inside = (self.vectors.mT @ right[:, :, None])[:, :, 0]
@@ -328,6 +328,7 @@ def _normal(bench: Bench, size: int, columns: int, name: str) -> Tensor:
     return torch.from_numpy(np.stack(drawn)).to(bench.device)
 
 
-def _padded(values: Tensor, count: int) -> Tensor:
+def padded(values: Tensor, count: int) -> Tensor:
+    """The first ``count`` columns, NaN where there are fewer."""
     missing = max(0, count - values.shape[1])
     return torch.nn.functional.pad(values[:, :count], (0, missing), value=torch.nan)
