@@ -8,6 +8,8 @@ squared error is the Fisher information (labels drawn from the model), or, where
 * :class:`LowRank`: randomised Nystroem approximation (Frangella, Tropp, Udell 2023); one pass of ``rank`` products, then solving
   is cheap. Equal to the matrix itself at rank P.
 
+A fourth, layer by layer, is :mod:`certify.unlearners.networks.kronecker`.
+
 Vectors are mappings of the parameters that may move (``bench.network.moving(state)``), each (K, ...). Evaluation mode throughout.
 
 Example:

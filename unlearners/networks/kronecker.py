@@ -65,7 +65,8 @@ class Kronecker(Curvature):
             g, V = torch.linalg.eigh(block.outputs)
             turned = V.mT[:, None] @ M @ U[:, None]
             scaled = turned / (g[:, None, :, None] * a[:, None, None, :] + shift[:, None, None, None])
-            return V[:, None] @ scaled @ U.mT[:, None]
+            back: Tensor = V[:, None] @ scaled @ U.mT[:, None]
+            return back
 
         found = self._mapped(right[:, :, None], solved)[:, :, 0]
         return found, torch.zeros(len(right), dtype=torch.int64, device=right.device)
@@ -82,7 +83,8 @@ class Kronecker(Curvature):
                 tree[block.bias] = found[:, :, -1]
                 found = found[:, :, :-1]
             tree[block.weight] = found.reshape(tree[block.weight].shape)
-        return flatten(tree).reshape(models, count, -1).movedim(1, 2)
+        mapped: Tensor = flatten(tree).reshape(models, count, -1).movedim(1, 2)
+        return mapped
 
 
 def kronecker(
@@ -110,8 +112,9 @@ def kronecker(
                 bench, state.pick([model]), layers, bench.X[rows], bench.y[rows], weights, loss or bench.loss
             )
             sums[model] = [
-                (a + b, c + d) for (a, c), (b, d) in zip(sums[model] or [(0, 0)] * len(found), found, strict=True)
-            ]
+                (a + more_a, g + more_g)
+                for (a, g), (more_a, more_g) in zip(sums[model], found, strict=bool(sums[model]))
+            ] or found
     blocks = tuple(
         Block(
             f"{name}.weight" if name else "weight",
@@ -130,7 +133,8 @@ def _has_bias(name: str, like: dict[str, Tensor]) -> bool:
 
 def _layers(bench: Bench, like: dict[str, Tensor]) -> dict[str, nn.Module]:
     """The layers that own the parameters that move, by name."""
-    modules, found = dict(bench.network.evaluating.named_modules()), {}
+    modules = dict(bench.network.evaluating.named_modules())
+    found: dict[str, nn.Module] = {}
     for parameter in like:
         name = parameter.rpartition(".")[0]
         layer = modules[name]
@@ -185,13 +189,8 @@ def _factors(
 def _inputs(layer: nn.Module, value: Tensor, *, ones: str, moving: frozenset[str]) -> Tensor:
     """What each weight of the layer is multiplied with, (B, T, i), with a 1 where the bias moves."""
     if isinstance(layer, nn.Conv2d):
-        patches = nn.functional.unfold(
-            value.double(),
-            layer.kernel_size,
-            layer.dilation,
-            layer.padding,
-            layer.stride,  # type: ignore[arg-type]
-        )
+        assert not isinstance(layer.padding, str)
+        patches = nn.functional.unfold(value.double(), layer.kernel_size, layer.dilation, layer.padding, layer.stride)
         a = patches.mT
     else:
         a = value.double().reshape(len(value), -1, value.shape[-1])
