@@ -17,6 +17,8 @@ from certify.unlearners.interface import Unlearner
 _BUILT_IN = {
     "retrain": "retrain:Retrain",
     "newton": "newton:Newton",
+    "ngd": "ngd:Ngd",
+    "ngd-minmax": "ngd_minmax:NgdMinMax",
     "fine-tune": "finetune:FineTune",
     "gradient-ascent": "gradient_ascent:GradientAscent",
     "muso": "muso:Muso",

@@ -146,7 +146,7 @@ def _model_step(problem: Problem, w: FloatArray, gradient: FloatArray) -> FloatA
         return None
     hessian, here = problem.hessian(w), problem.value(w)
     lasso = np.broadcast_to(problem.lasso, problem.shape).ravel()
-    target = _coordinate_descent(hessian, gradient.ravel(), w.ravel(), lasso).reshape(problem.shape)
+    target = coordinate_descent(hessian, gradient.ravel(), w.ravel(), lasso).reshape(problem.shape)
     length = 1.0
     while length > 1e-6:
         candidate = w + length * (target - w) if length < 1 else target
@@ -156,7 +156,7 @@ def _model_step(problem: Problem, w: FloatArray, gradient: FloatArray) -> FloatA
     return None
 
 
-def _coordinate_descent(hessian: FloatArray, gradient: FloatArray, w: FloatArray, lasso: FloatArray) -> FloatArray:
+def coordinate_descent(hessian: FloatArray, gradient: FloatArray, w: FloatArray, lasso: FloatArray) -> FloatArray:
     """Minimise ``gradient.d + d' H d / 2 + lasso |w + d|``; returns w + d."""
     u, slope, curvature = w.copy(), gradient.copy(), np.maximum(np.diag(hessian), 1e-300)
     for _ in range(200):

@@ -74,6 +74,13 @@ class Facts:
         return self.start.retained.objective.loss_function.constants
 
     @property
+    def lipschitz(self) -> float:
+        """Of a record's loss in its K scores together: K heads of one-vs-rest pull ``sqrt K`` times as hard as one."""
+        retained = self.start.retained
+        heads = retained.outputs if retained.objective.one_vs_rest else 1
+        return float(self.loss.lipschitz * math.sqrt(heads) * RAISE)
+
+    @property
     def loss_name(self) -> str:
         """The loss's name."""
         return self.start.retained.objective.loss
@@ -109,17 +116,30 @@ def _worst_remainder(facts: Facts, length: float) -> float:
     return facts.loss.hessian_lipschitz / 2 * facts.sizes.cubes * length**2
 
 
+def worst_case(facts: Facts, *, full: bool, corrected: bool) -> float:
+    """Theorems P1 and P4 and the two between them: ``(r + B K2 s [full] + (g/2) K3 s^2) / L`` for a step of length s at most.
+
+    Args:
+        facts: of the step.
+        full: the step was taken with the Hessian of all records, which differs by ``||H_U|| <= B K2``.
+        corrected: from the measured gradient, so ``s = (C K1 + r_S)/L`` and r = 0; else ``s = C K1/L`` and r = r_S.
+    """
+    residual = facts.start.training_residual
+    length = (facts.lipschitz * facts.sizes.forgotten_powers(1) + (residual if corrected else 0.0)) / facts.modulus
+    missed = 0.0 if corrected else residual
+    if full:
+        missed += facts.loss.smoothness * facts.sizes.forgotten_powers(2) * length
+    return (missed + _worst_remainder(facts, length)) / facts.modulus + facts.slack
+
+
 def guo_worst(facts: Facts) -> float:
     """Theorem P1."""
-    length = (facts.loss.lipschitz * facts.sizes.forgotten_powers(1) + facts.start.training_residual) / facts.modulus
-    return _worst_remainder(facts, length) / facts.modulus + facts.slack
+    return worst_case(facts, full=False, corrected=True)
 
 
 def jackknife_worst(facts: Facts) -> float:
     """Theorem P4."""
-    length = facts.loss.lipschitz * facts.sizes.forgotten_powers(1) / facts.modulus
-    mismatch = facts.loss.smoothness * facts.sizes.forgotten_powers(2) * length
-    return (facts.start.training_residual + mismatch + _worst_remainder(facts, length)) / facts.modulus + facts.slack
+    return worst_case(facts, full=True, corrected=False)
 
 
 def componentwise(facts: Facts) -> float:
@@ -170,7 +190,7 @@ def guo_worst_published(facts: Facts) -> float:
     """``4 gamma m^2 C^2 / (mu^2 (n - m))``, a residual, over the total l2; C and gamma for the largest row norm."""
     n, m = facts.records
     mu, norm = _published_modulus(facts), facts.sizes.row_norm
-    residual = 4 * GUO_GAMMA * norm**3 * (facts.loss.lipschitz * norm) ** 2 * m**2 / (mu**2 * (n - m))
+    residual = 4 * GUO_GAMMA * norm**3 * (facts.lipschitz * norm) ** 2 * m**2 / (mu**2 * (n - m))
     return residual / facts.modulus
 
 
@@ -178,7 +198,7 @@ def sekhari_published(facts: Facts) -> float:
     """``2 M m^2 C^2 / (mu^3 n^2)``, mu cubed; C is of the loss with its share of the penalty, at the measured ``||w0||``."""
     n, m = facts.records
     mu = _published_modulus(facts)
-    gradient = facts.loss.lipschitz * facts.sizes.row_norm + mu * norm_upper(facts.start.w0)
+    gradient = facts.lipschitz * facts.sizes.row_norm + mu * norm_upper(facts.start.w0)
     return 2 * facts.loss.hessian_lipschitz * facts.sizes.row_norm**3 * (m * gradient) ** 2 / (mu**3 * n**2)
 
 
@@ -186,7 +206,7 @@ def ngd_published(facts: Facts) -> float:
     """``M m^2 C^2 / (mu^3 n^2) + 2 m^2 C Q K / (mu^2 n^2)``, QK the smoothness of one record."""
     n, m = facts.records
     mu, norm = _published_modulus(facts), facts.sizes.row_norm
-    lipschitz = facts.loss.lipschitz * norm
+    lipschitz = facts.lipschitz * norm
     newton_error = facts.loss.hessian_lipschitz * norm**3 * (m * lipschitz) ** 2 / (mu**3 * n**2)
     return newton_error + 2 * m**2 * lipschitz * facts.loss.smoothness * norm**2 / (mu**2 * n**2)
 

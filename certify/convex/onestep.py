@@ -119,18 +119,29 @@ def start_at(retained: Problem, forgotten: Problem, w0: FloatArray) -> Start | N
 
 def newton(start: Start) -> Step:
     """The Newton step on the retained records."""
-    vector = -start.factor_retained(start.gradient.value)
-    product = enclose_hessian_product(start.retained, start.scores, vector)
-    return _measured(start, vector, product, _sum(start.gradient, product).norm)
+    return proposed(start, -start.factor_retained(start.gradient.value), full=False, corrected=True)
 
 
 def jackknife(start: Start) -> Step:
     """The infinitesimal-jackknife step: the Hessian of all records, the gradient of the forgotten ones."""
-    vector = start.factor_all(start.removed.value)
+    return proposed(start, start.factor_all(start.removed.value), full=True, corrected=False)
+
+
+def proposed(start: Start, vector: FloatArray, *, full: bool, corrected: bool) -> Step:
+    """A step that somebody solved for: ``H s = right``, measured; what was missed of that system is its defect.
+
+    Args:
+        start: what is known before the step.
+        vector: s, (K, p).
+        full: H is the Hessian of all records; else of the retained ones.
+        corrected: ``right = -grad F_R(w0)``, the training residual included; else ``G``, as if w0 were exactly trained.
+    """
     product = enclose_hessian_product(start.retained, start.scores, vector)
-    missing = enclose_hessian_product(start.forgotten, start.scores_forgotten, vector)
-    defect = _sum(start.removed, _negated(_sum(product, missing)))
-    return _measured(start, vector, product, defect.norm)
+    curved = product
+    if full:
+        curved = _sum(product, enclose_hessian_product(start.forgotten, start.scores_forgotten, vector))
+    right = _negated(start.gradient) if corrected else start.removed
+    return _measured(start, vector, product, _sum(right, _negated(curved)).norm)
 
 
 @np.errstate(over="ignore", invalid="ignore")

@@ -28,6 +28,10 @@ class Factor:
             return np.zeros(gradient.shape)
         return np.asarray(cho_solve(self._factor, gradient.ravel())).reshape(gradient.shape)
 
+    def columns(self, right: FloatArray) -> FloatArray:
+        """Approximate solutions for several right-hand sides, the columns of ``right``, (K p, c)."""
+        return np.asarray(cho_solve(self._factor, right))
+
 
 @np.errstate(over="ignore", invalid="ignore")
 def newton_step(problem: Problem, w: FloatArray, gradient: FloatArray, hessian: FloatArray | None = None) -> FloatArray:

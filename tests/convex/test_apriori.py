@@ -465,3 +465,18 @@ def test_more_parameters_than_the_hessian_allows_are_skipped_with_a_reason(monke
     found = make_world(0, "logistic").bounds
     assert (found.bounds, found.training_residual) == ((), None)
     assert "parameters" in found.skipped
+
+
+def test_worst_cases_count_every_head_of_one_vs_rest() -> None:
+    """Four records of one class and ten heads: with the gradient of one head alone the bound would be too small."""
+    X, y = np.tile([[1.0, 0.0]], (40, 1)), np.tile(np.arange(10.0), 4)
+    objective, gone = Objective("logistic", 1e4, one_vs_rest=True), np.arange(0, 40, 10)
+    kept = bind(objective, np.delete(X, gone, axis=0), np.delete(y, gone), 10)
+    w0, optimum = trained(bind(objective, X, y, 10)), trained(kept)
+    start = onestep.start_at(kept, bind(objective, X[gone], y[gone], 10), w0)
+    assert start is not None
+    truth = float(np.linalg.norm(onestep.jackknife(start).landing - optimum))
+    bounds = one_step_bounds(kept, bind(objective, X[gone], y[gone], 10), w0).bounds
+    derived = next(item.value for item in bounds if (item.name, item.step) == ("worst case, derived", "jackknife"))
+    assert derived is not None
+    assert (0.25 * 4 * 4 / 1e4) / 1e4 < truth <= float(derived)
