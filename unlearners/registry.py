@@ -24,6 +24,12 @@ _BUILT_IN = {
     "curenewton-stochastic": "curenewton_stochastic:CureNewtonStochastic",
     "damped-newton": "damped_newton:DampedNewton",
     "pinv-newton": "pinv_newton:PinvNewton",
+    "l1-sparse": "l1_sparse:L1Sparse",
+    "cf-k": "last_layers:CatastrophicLast",
+    "eu-k": "last_layers:ExactLast",
+    "msg": "msg:SmallestGradients",
+    "ct": "transpose:KernelTranspose",
+    "not": "negation:Negation",
     "identity": "identity:Identity",
 }
 """Name to ``module:Class`` in :mod:`certify.unlearners.methods`."""
