@@ -30,6 +30,9 @@ _BUILT_IN = {
     "msg": "msg:SmallestGradients",
     "ct": "transpose:KernelTranspose",
     "not": "negation:Negation",
+    "influence": "influence:Influence",
+    "fisher-forgetting": "fisher_forgetting:FisherForgetting",
+    "ssd": "dampening:SelectiveDampening",
     "identity": "identity:Identity",
 }
 """Name to ``module:Class`` in :mod:`certify.unlearners.methods`."""
