@@ -16,6 +16,7 @@ from certify.unlearners.interface import Unlearner
 
 _BUILT_IN = {
     "retrain": "retrain:Retrain",
+    "sisa": "sisa:Sisa",
     "newton": "newton:Newton",
     "fine-tune": "finetune:FineTune",
     "gradient-ascent": "gradient_ascent:GradientAscent",
