@@ -34,6 +34,7 @@ _BUILT_IN = {
     "influence": "influence:Influence",
     "fisher-forgetting": "fisher_forgetting:FisherForgetting",
     "ssd": "dampening:SelectiveDampening",
+    "noisy-fine-tune": "noisy_finetune:NoisyFineTune",
     "identity": "identity:Identity",
 }
 """Name to ``module:Class`` in :mod:`certify.unlearners.methods`."""

@@ -10,12 +10,15 @@ from pydantic import Field
 from certify.models.networks.batches import Batch
 from certify.models.networks.network import Gradient
 from certify.models.networks.recipe import Recipe, optimiser_of
-from certify.models.networks.state import State, Tensors
+from certify.models.networks.state import State
 from certify.unlearners.interface import Unlearner
 from certify.unlearners.networks.meter import NetworkMeter
 
 Adapt = Callable[[Gradient, State, Batch], Gradient]
 """Changes a gradient before the step."""
+
+After = Callable[[State, Batch], State]
+"""Changes the state after the step."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Repair(Unlearner):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def repair(
-        self, meter: NetworkMeter, state: State, *, adapt: Adapt | None = None, mask: Tensors | None = None
+        self, meter: NetworkMeter, state: State, *, adapt: Adapt | None = None, after: After | None = None
     ) -> State:
         """One step a batch of retained records, in training mode; the state at the end of each pass is marked.
 
@@ -51,7 +54,7 @@ class Repair(Unlearner):
             meter: gives the records.
             state: where to start.
             adapt: changes each gradient before the step.
-            mask: where parameters may move.
+            after: changes the state after each step; the batch tells which models rest.
         """
         optimiser = optimiser_of(self.optimiser, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         plan = Recipe("sgd", schedule=self.schedule, warmup=self.warmup)
@@ -64,8 +67,7 @@ class Repair(Unlearner):
             gradient = meter.gradient(state, batch, train=True)
             gradient = gradient if adapt is None else adapt(gradient, state, batch)
             factor = torch.tensor([plan.factor(done) for done in batch.done], device=meter.device)
-            state, memory = meter.step(
-                optimiser, state, gradient, memory, batch, mask=mask, factor=factor, purpose="retain"
-            )
+            state, memory = meter.step(optimiser, state, gradient, memory, batch, factor=factor, purpose="retain")
+            state = state if after is None else after(state, batch)
         meter.mark(state)
         return state
