@@ -1,7 +1,9 @@
 """Influence: one Newton step for the removal of a subset, solved by conjugate gradients to a measured residual."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -52,6 +54,7 @@ class Influence(Unlearner):
     kinds: ClassVar[tuple[Kind, ...]] = ("network",)
     family: ClassVar[str] = "second-order"
     reads_forgotten: ClassVar[bool] = True
+    quick: ClassVar[Mapping[str, Any]] = MappingProxyType({"damping": 0.1})
 
     form: Literal["influence", "newton"] = "influence"
     curvature: Literal["gauss-newton", "hessian"] = "gauss-newton"

@@ -1,7 +1,9 @@
 """EU-k and CF-k: train the last layers alone on the retained records, from fresh weights or from the old ones."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 from torch import nn
@@ -42,6 +44,7 @@ class ExactLast(Unlearner):
     kinds: ClassVar[tuple[Kind, ...]] = ("network",)
     family: ClassVar[str] = "reinitialise"
     stochastic: ClassVar[bool] = True
+    quick: ClassVar[Mapping[str, Any]] = MappingProxyType({"epochs": 3})
 
     k: Annotated[int, Field(ge=1)] = 1
     parts: str | None = None

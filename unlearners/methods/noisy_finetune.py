@@ -42,9 +42,9 @@ class NoisyFineTune(Repair):
 
     def run_networks(self, meter: NetworkMeter, state: State) -> State:
         """Each model draws from its own stream; a model without a record in a batch rests."""
-        generators = [stream(seed, "noise") for seed in meter.seeds]
 
         def perturbed(now: State, batch: Batch) -> State:
+            generators = [stream(seed, "noise") for seed in batch.seeds]
             active = batch.active.tolist()
             moved = {}
             for name, value in meter.network.moving(now).items():

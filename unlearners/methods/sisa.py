@@ -1,13 +1,15 @@
 """SISA: an ensemble trained on shards, slice by slice, from whose checkpoints the affected part is trained again."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
+from certify.core.arguments import require_type
 from certify.core.arrays import IntArray
 from certify.core.errors import ConfigurationError, InputError
 from certify.core.streams import stream
@@ -19,6 +21,7 @@ from certify.models.networks.recipe import Recipe
 from certify.models.networks.state import State
 from certify.unlearners.evidence import Budget, Claim
 from certify.unlearners.interface import Kind, Result, Unlearner
+from certify.unlearners.networks.checkpoint import Checkpoint
 from certify.unlearners.networks.ensemble import joined
 from certify.unlearners.networks.fresh import fresh
 from certify.unlearners.networks.meter import NetworkMeter
@@ -68,6 +71,7 @@ class Sisa(Unlearner):
     family: ClassVar[str] = "exact"
     stochastic: ClassVar[bool] = True
     needs_original: ClassVar[bool] = False
+    quick: ClassVar[Mapping[str, Any]] = MappingProxyType({"shards": 2, "epochs": 1})
 
     shards: Annotated[int, Field(ge=1)] = 5
     slices: Annotated[int, Field(ge=1)] = 2
@@ -118,6 +122,7 @@ class Sisa(Unlearner):
         seed: int = 0,
         *,
         trajectory: bool = False,
+        checkpoint: "Checkpoint | None" = None,
     ) -> Result:
         """Forget by replay; ``Result.state`` is the task for the next request.
 
@@ -127,12 +132,15 @@ class Sisa(Unlearner):
             budget: limits on the replay.
             seed: of the preparation of a task that was not prepared; otherwise not used.
             trajectory: return the ensemble after each stage.
+            checkpoint: not used: a replay that was killed is begun again; the state it starts from is never changed.
 
         Raises:
             InputError: a record was forgotten before; ConfigurationError: the knobs are not those of the preparation.
         """
-        if isinstance(task, ConvexTask):
-            return super().forget(task, request, budget, seed)
+        del checkpoint
+        if isinstance(task, ConvexTask) or not hasattr(task, "held_out"):
+            return super().forget(task, request, budget, seed)  # which refuses it
+        require_type(request, Request, "request", "give a Request: Request.of(dataset, ids)")
         ready = task if isinstance(task, SisaTask) else self.prepare(task, seed)
         if (ready.shards, ready.slices) != (self.shards, self.slices):
             raise ConfigurationError(
@@ -169,9 +177,11 @@ class Sisa(Unlearner):
         *,
         starts: State | None = None,
         trajectory: bool = False,
+        checkpoint: "Checkpoint | None" = None,
     ) -> list[Result]:
         """One request after another, each from the task given; the budget is for each. The shards are the stack already."""
         self._check_kind("network")
+        del checkpoint
         if starts is not None:
             raise ConfigurationError(
                 "sisa starts from its own checkpoints", where="forget_fleet", mend="leave starts out"

@@ -1,8 +1,9 @@
 """Training on the retained records after an operation that damaged the model: the second half of many methods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -36,6 +37,8 @@ class Repair(Unlearner):
         warmup: share of the steps with a linearly growing step size.
     """
 
+    quick: ClassVar[Mapping[str, Any]] = MappingProxyType({"epochs": 3})
+
     lr: Annotated[float, Field(gt=0)] = 0.01
     epochs: Annotated[int, Field(ge=1)] = 5
     batch_size: Annotated[int, Field(ge=1)] = 64
@@ -61,6 +64,7 @@ class Repair(Unlearner):
         memory = optimiser.start(meter.network.moving(state))
         epoch = 0
         for batch in meter.batches("retain", epochs=self.epochs, batch_size=self.batch_size):
+            state, memory = meter.at(batch, state, memory)
             if batch.epoch != epoch:
                 epoch = batch.epoch
                 meter.mark(state)
