@@ -220,6 +220,8 @@ def test_each_of_a_fleet_is_what_it_is_alone():
     method, task = Sisa(shards=2), task_of()
     requests = [Request.at(task, np.arange(2)), Request.at(task, np.arange(5, 9))]
     together = method.forget_fleet(task, requests, seeds=[3, 4])
+    assert all("was not prepared" in result.evidence.warnings[-1] for result in together)
+    assert not method.forget(method.prepare(task), requests[0]).evidence.warnings
     for seed, request, result in zip((3, 4), requests, together, strict=True):
         assert same(result.model, method.forget(task, request, seed=seed).model)
 

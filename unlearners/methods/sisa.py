@@ -36,6 +36,12 @@ _REASON = (
 )
 
 
+_UNPREPARED = (
+    "the task was not prepared: an ensemble was trained on all records first, and the result is that ensemble,"
+    " not a model of the original's architecture"
+)
+
+
 @dataclass(frozen=True)
 class Sisa(Unlearner):
     """Sharded, isolated, sliced, aggregated training; exact deletion by replay.
@@ -165,8 +171,12 @@ class Sisa(Unlearner):
         alive[now.forgotten] = False
         cost = ready.prepared + result.evidence.counts["gradients"]
         after = made(ready, outbox[0], alive, epochs=ready.epochs, seed=ready.seed, prepared=cost)
-        solver = {**result.evidence.solver, "prepare_gradients": float(ready.prepared)}
-        return replace(result, state=after, evidence=replace(result.evidence, solver=solver))
+        evidence = replace(
+            result.evidence,
+            solver={**result.evidence.solver, "prepare_gradients": float(ready.prepared)},
+            warnings=(*result.evidence.warnings, *(() if ready is task else (_UNPREPARED,))),
+        )
+        return replace(result, state=after, evidence=evidence)
 
     def forget_fleet(
         self,
