@@ -16,6 +16,7 @@ from certify.unlearners.interface import Unlearner
 
 _BUILT_IN = {
     "retrain": "retrain:Retrain",
+    "sisa": "sisa:Sisa",
     "newton": "newton:Newton",
     "ngd": "ngd:Ngd",
     "ngd-minmax": "ngd_minmax:NgdMinMax",
@@ -36,6 +37,16 @@ _BUILT_IN = {
     "delete": "delete:Delete",
     "lotus": "lotus:Lotus",
     "scrub": "scrub:Scrub",
+    "l1-sparse": "l1_sparse:L1Sparse",
+    "cf-k": "last_layers:CatastrophicLast",
+    "eu-k": "last_layers:ExactLast",
+    "msg": "msg:SmallestGradients",
+    "ct": "transpose:KernelTranspose",
+    "not": "negation:Negation",
+    "influence": "influence:Influence",
+    "fisher-forgetting": "fisher_forgetting:FisherForgetting",
+    "ssd": "dampening:SelectiveDampening",
+    "noisy-fine-tune": "noisy_finetune:NoisyFineTune",
     "identity": "identity:Identity",
 }
 """Name to ``module:Class`` in :mod:`certify.unlearners.methods`."""

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from by_path import load
 
 readme = load("docs/readme")
@@ -22,8 +23,9 @@ def test_the_commands_pass_one_after_the_other(tmp_path: Path) -> None:
     assert (tmp_path / "unlearned.safetensors.evidence.json").exists()
 
 
-def test_the_python_session_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", ["python", "sisa"])
+def test_the_python_sessions_run(tmp_path: Path, block: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", BLOCKS["python"]], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", BLOCKS[block]], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr

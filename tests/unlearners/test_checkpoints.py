@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_networks import perceptron_task
+from small_networks import convolutional_task, perceptron_task
 
 from certify import unlearners
 from certify.core.errors import InputError
@@ -38,7 +38,7 @@ def resumable():
 
 @pytest.mark.parametrize("name", resumable())
 def test_a_killed_run_ends_as_if_nothing_had_happened(name, tmp_path):
-    task = perceptron_task()
+    task = convolutional_task() if name == "ct" else perceptron_task()
     method, request = unlearners.get(name)(**unlearners.get(name).quick), Request.at(task, np.arange(40))
     whole = method.forget(task, request, seed=3)
     for writes in (1, 2, 4):

@@ -1,13 +1,14 @@
 """Fresh initialisation, verified tensor by tensor: an oracle that keeps trained weights is no oracle."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import nn
 
 from certify.core.errors import InputError
 from certify.models.networks.state import State
+from certify.unlearners.networks.parts import inside
 from certify.unlearners.networks.task import NetworkTask
 
 
@@ -37,6 +38,26 @@ def fresh(task: NetworkTask, seeds: Sequence[int], device: torch.device) -> Stat
     return state.with_parameters(kept).to(device)
 
 
+def fresh_parts(
+    task: NetworkTask, state: State, parts: Sequence[str], moving: Collection[str], seeds: Sequence[int]
+) -> State:
+    """The state with the parameters of some parts that may move, and the parts' buffers, initialised anew; one seed a model.
+
+    Raises:
+        InputError: as for :func:`fresh`, of the parts alone.
+    """
+
+    def build() -> nn.Module:
+        return reinitialised(task.model, parts) if task.architecture is None else task.architecture()
+
+    made = State.of(*(seeded(build, seed) for seed in seeds)).to(state.device)
+    original = State.of(task.model).to(state.device)
+    kept = {name: value for name, value in state.parameters.items() if name not in moving or not inside(name, parts)}
+    check_fresh(made, original, "architecture", frozenset(kept))
+    buffers = {name: value for name, value in made.buffers.items() if inside(name, parts)}
+    return State(made.parameters, state.buffers).with_parameters(kept).with_buffers(buffers)
+
+
 def reinitialised(model: nn.Module, parts: Sequence[str] | None = None) -> nn.Module:
     """A copy in which the named parts (all of them by default) and everything inside them is initialised anew.
 
@@ -45,7 +66,7 @@ def reinitialised(model: nn.Module, parts: Sequence[str] | None = None) -> nn.Mo
     """
     made = copy.deepcopy(model)
     for name, part in made.named_modules():
-        if parts is not None and not any(name == top or name.startswith(f"{top}.") for top in parts):
+        if parts is not None and not inside(name, parts):
             continue
         if not any(True for _ in part.parameters(recurse=False)):
             continue

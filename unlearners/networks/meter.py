@@ -56,6 +56,7 @@ class NetworkMeter(Bench):
         claim: what the method claims of this run and why, where that depends on the run.
         trajectory: states marked on the way; None when nobody asked for them.
         checkpoint: where the run is kept, if anywhere.
+        reports: what a solver reports of each model, (K,) by name; it goes to ``Evidence.solver``.
     """
 
     task: NetworkTask = field(kw_only=True)
@@ -68,6 +69,7 @@ class NetworkMeter(Bench):
     claim: tuple[Claim, str] | None = None
     trajectory: list[State] | None = None
     checkpoint: Checkpoint | None = None
+    reports: dict[str, Tensor] = field(default_factory=dict)
     _read: list[Tensor] = field(default_factory=list)
     _kept: list[str] = field(default_factory=list)
     _cycled: dict[str, int] = field(default_factory=dict)
@@ -239,6 +241,10 @@ class NetworkMeter(Bench):
         """Keep a state on the way (the end of a pass), for those who asked for the trajectory."""
         if self.trajectory is not None:
             self.trajectory.append(state)
+
+    def report(self, name: str, values: Tensor) -> None:
+        """Report a number of each model, shape (K,), in ``Evidence.solver``."""
+        self.reports[name] = values
 
     def warn(self, message: str) -> None:
         """Add a warning once."""

@@ -94,7 +94,7 @@ def _result(method: Unlearner, meter: NetworkMeter, begin: State, end: State, mo
         reads=reads,
         tensors=tensors,
         traces={purpose: tuple(values) for purpose, values in meter.traces.items()},
-        solver=dict(meter.solver),
+        solver={**meter.solver, **{name: float(values[model]) for name, values in meter.reports.items()}},
         seed=meter.seeds[model],
         peak_memory=peak,
         environment=_environment(meter.device),

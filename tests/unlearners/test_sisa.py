@@ -1,0 +1,234 @@
+"""SISA: replay equals training without the forgotten records, tombstones hold, the state survives the disk."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from small_networks import Convolutional, digits, perceptron
+from torch import nn
+from wrong_labels import accuracies, after, mislabelled
+
+from certify import unlearners
+from certify.core.errors import BudgetExceededError, ConfigurationError, InputError
+from certify.models.networks import Recipe
+from certify.unlearners import Budget, Claim, Request
+from certify.unlearners.methods.sisa import Sisa
+from certify.unlearners.networks.shards import assignment, load, save
+from certify.unlearners.networks.task import NetworkTask
+
+RECIPE = Recipe("adam", lr=0.01, epochs=4, batch_size=16)
+
+
+def double(build):
+    return lambda: build().double()
+
+
+def task_of(build=perceptron, rows=None, **more) -> NetworkTask:
+    """The first 120 digits, or some of them, in double precision, one model after another: replays agree bit for bit."""
+    X, y = digits()
+    rows = np.arange(120) if rows is None else rows
+    more = {"recipe": RECIPE, "architecture": double(build), "ids": rows, "backend": "loop", **more}
+    torch.manual_seed(7)
+    return NetworkTask(double(build)().eval(), X[rows].astype(float), y[rows], **more)
+
+
+def same(first: nn.Module, second: nn.Module) -> bool:
+    other = second.state_dict()
+    return all(torch.equal(value, other[name]) for name, value in first.state_dict().items())
+
+
+@pytest.mark.parametrize("build", [perceptron, Convolutional])
+@pytest.mark.parametrize("knobs", [{"shards": 3, "slices": 3}, {"shards": 1, "slices": 1}, {"shards": 4, "slices": 2}])
+def test_replay_is_the_ensemble_trained_without_the_forgotten_records_bit_for_bit(build, knobs):
+    method = Sisa(**knobs)
+    gone = np.array([3, 50, 51, 119])
+    task = task_of(build)
+    ready = method.prepare(task, seed=5)
+    result = method.forget(ready, Request.at(ready, gone))
+    never = method.prepare(task_of(build, np.setdiff1d(np.arange(120), gone)), seed=5)
+    assert same(result.model, never.model)
+    assert not same(result.model, ready.model)
+    assert result.claim == Claim.EXACT
+    assert "equal, for the same seed" in result.reason
+
+
+def test_two_requests_are_one_request_and_the_first_is_never_read_again():
+    method = Sisa(shards=3, slices=2)
+    ready = method.prepare(task_of(), seed=1)
+    first = method.forget(ready, Request.at(ready, np.array([1, 2])))
+    then = first.state
+    poisoned = np.asarray(then.X).copy()
+    poisoned[[1, 2]] = 1e6  # whoever reads these trains another model
+    second = method.forget(replace(then, X=poisoned), Request.at(then, np.array([7])))
+    at_once = method.forget(ready, Request.at(ready, np.array([1, 2, 7])))
+    assert same(second.model, at_once.model)
+    assert second.evidence.reads["forget"].records == 0
+    assert not second.state.alive[[1, 2, 7]].any()
+    with pytest.raises(InputError, match="no member"):
+        method.forget(then, Request.at(then, np.array([2])))
+
+
+def test_the_port_that_brings_the_forgotten_back_fails_this():
+    """A miniature of a public port: balanced chunks, leftovers dropped, and each request cutting from the full data again."""
+
+    class Port:
+        def __init__(self, n, shards):
+            self.parts = [list(range(s * (n // shards), (s + 1) * (n // shards))) for s in range(shards)]
+
+        def forget(self, row):
+            return sorted(r for part in self.parts for r in part if r != row)
+
+    port = Port(23, 6)
+    assert len({r for part in port.parts for r in part}) == 18  # five records were never trained on
+    port.forget(1)
+    assert 1 in port.forget(7)
+    ready = Sisa(shards=6, slices=2).prepare(task_of(rows=np.arange(23)), seed=0)
+    assert sorted(np.concatenate(ready.stages(ready.alive)[-1]).tolist()) == list(range(23))
+    state = Sisa(shards=6, slices=2).forget(ready, Request.at(ready, np.array([1]))).state
+    state = Sisa(shards=6, slices=2).forget(state, Request.at(state, np.array([7]))).state
+    assert sorted(np.concatenate(state.stages(state.alive)[-1]).tolist()) == [r for r in range(23) if r not in {1, 7}]
+
+
+def test_the_assignment_knows_ids_and_the_seed_and_nothing_else():
+    task = task_of()
+    shard, part = assignment(task, 3, 4, 3)
+    scrambled = replace(task, X=task.X[::-1].copy(), y=task.y[::-1].copy())
+    assert np.array_equal(shard, assignment(scrambled, 3, 4, 3)[0])
+    rows = np.arange(40, 120)
+    fewer = assignment(task_of(rows=rows), 3, 4, 3)
+    assert np.array_equal(shard[rows], fewer[0])
+    assert np.array_equal(part[rows], fewer[1])
+    assert not np.array_equal(shard, assignment(task, 4, 4, 3)[0])
+    counts = np.bincount(shard * 3 + part, minlength=12)
+    assert counts.min() > 0
+    assert counts.max() < 30
+
+
+def test_only_the_shard_concerned_is_replayed_and_only_from_its_slice():
+    method = Sisa(shards=3, slices=3)
+    ready = method.prepare(task_of(), seed=2)
+    shard, part = assignment(ready, 2, 3, 3)
+    row = int(np.flatnonzero((shard == 1) & (part == 2))[0])
+    result = method.forget(ready, Request.at(ready, np.array([row])))
+    moved = {change.name.split(".")[1] for change in result.evidence.tensors if change.changed}
+    assert moved == {"1"}
+    rest = int((shard == 1).sum()) - 1
+    assert result.evidence.counts["gradients"] == rest * ready.epochs
+    assert result.evidence.reads["retain"].records == rest
+    assert result.evidence.reads["forget"].records == 0
+    assert result.evidence.solver["shards_replayed"] == 1
+    assert result.evidence.solver["prepare_gradients"] == ready.prepared > 0
+    assert result.state.prepared == ready.prepared + rest * ready.epochs
+
+
+def test_the_prediction_is_the_mean_of_the_members_probabilities_without_untrained_ones():
+    ready = Sisa(shards=3).prepare(task_of(), seed=2)
+    x = torch.tensor(ready.X[:9])
+    each = torch.stack([torch.softmax(member(x), dim=1) for member in ready.model.members])
+    assert torch.allclose(torch.softmax(ready.model(x), dim=1), each.mean(dim=0))
+    ready.model.trained[1] = False
+    assert torch.allclose(ready.model(x).exp(), each[[0, 2]].mean(dim=0))
+
+
+def test_a_shard_that_loses_all_its_records_is_left_out():
+    method = Sisa(shards=3)
+    ready = method.prepare(task_of(rows=np.arange(30)), seed=2)
+    gone = np.flatnonzero(assignment(ready, 2, 3, 2)[0] == 0)
+    model = method.forget(ready, Request.at(ready, gone)).model
+    assert model.trained.tolist() == [False, True, True]
+    assert torch.isfinite(model(torch.tensor(ready.X))).all()
+
+
+def test_the_state_survives_the_disk(tmp_path):
+    method = Sisa(shards=3, slices=2)
+    task = task_of(Convolutional)
+    ready = method.prepare(task, seed=9)
+    after_one = method.forget(ready, Request.at(ready, np.array([4]))).state
+    digest = save(tmp_path / "state.safetensors", after_one)
+    assert digest == hashlib.sha256((tmp_path / "state.safetensors").read_bytes()).hexdigest()
+    assert (tmp_path / "state.safetensors").stat().st_mode & 0o077 == 0
+    back = load(tmp_path / "state.safetensors", task, digest)
+    assert same(back.model, after_one.model)
+    assert not back.alive[4]
+    first, second = (method.forget(state, Request.at(state, np.array([8]))) for state in (back, after_one))
+    assert same(first.model, second.model)
+    assert back.prepared == after_one.prepared
+
+
+def test_a_state_that_was_damaged_or_is_foreign_is_refused(tmp_path):
+    path = tmp_path / "state.safetensors"
+    task = task_of()
+    digest = save(path, Sisa(shards=2).prepare(task, seed=0))
+    content = path.read_bytes()
+    with pytest.raises(InputError, match="has another digest"):
+        load(path, task, "0" * 64)
+    for place in (20, len(content) - 5):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(InputError, match="is damaged"):
+            load(path, task)
+    for short in (b"", content[:5], content[:-9], b"\x80\x04K\x01."):
+        path.write_bytes(short)
+        with pytest.raises(InputError, match="damaged, or no state of sisa"):
+            load(path, task)
+    save_file({"a": torch.zeros(2)}, path, {"certify": json.dumps({}), "sha256": ""})
+    with pytest.raises(InputError, match="damaged, or no state of sisa"):
+        load(path, task)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="other records"):
+        load(path, task_of(rows=np.arange(1, 121)))
+    with pytest.raises(InputError, match="another architecture"):
+        load(path, task_of(Convolutional))
+    assert load(path, task, digest).seed == 0
+
+
+def test_seeds_and_knobs_matter():
+    request = Request.at(task_of(), np.arange(3))
+
+    def outcome(seed=0, **knobs):
+        model = Sisa(**knobs).forget(task_of(), request, seed=seed).model
+        return torch.cat([value.flatten() for value in model.members[0].parameters()])
+
+    base = outcome()
+    assert torch.equal(base, outcome())
+    for other in (outcome(1), outcome(shards=4), outcome(slices=3), outcome(epochs=2)):
+        assert not torch.equal(base, other)
+
+
+def test_what_cannot_be_done_is_said_in_one_line():
+    task = task_of()
+    ready = Sisa(shards=2).prepare(task, seed=0)
+    request = Request.at(task, np.arange(3))
+    with pytest.raises(ConfigurationError, match="was prepared with 2 shards and 2 slices"):
+        Sisa(shards=3).forget(ready, request)
+    with pytest.raises(InputError, match="recipe"):
+        Sisa().prepare(replace(task, recipe=None))
+    with pytest.raises(ConfigurationError, match="the loss is squared"):
+        Sisa().prepare(replace(task, loss="squared"))
+    with pytest.raises(BudgetExceededError, match="sample_gradients"):
+        Sisa(shards=2).forget(ready, request, Budget(sample_gradients=10))
+    with pytest.raises(ConfigurationError, match="leave starts out"):
+        Sisa(shards=2).forget_fleet(ready, [request], starts=ready.checkpoints[0])
+    with pytest.raises(InputError, match="forgotten before this task was prepared"):
+        Sisa(shards=2).forget(task, request.then(task, np.array([9])))
+
+
+def test_each_of_a_fleet_is_what_it_is_alone():
+    method, task = Sisa(shards=2), task_of()
+    requests = [Request.at(task, np.arange(2)), Request.at(task, np.arange(5, 9))]
+    together = method.forget_fleet(task, requests, seeds=[3, 4])
+    assert all("was not prepared" in result.evidence.warnings[-1] for result in together)
+    assert not method.forget(method.prepare(task), requests[0]).evidence.warnings
+    for seed, request, result in zip((3, 4), requests, together, strict=True):
+        assert same(result.model, method.forget(task, request, seed=seed).model)
+
+
+def test_wrong_labels_are_gone_after_replay():
+    assert accuracies("perceptron", mislabelled("perceptron")[0].model)[0] > 0.9
+    wrong, test = after("perceptron", "sisa", shards=2, epochs=10)
+    assert wrong < 0.2
+    assert test > 0.8
+    assert unlearners.get("sisa").claim == Claim.EXACT

@@ -1,0 +1,272 @@
+"""SISA: an ensemble trained on shards, slice by slice, from whose checkpoints the affected part is trained again."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from certify.core.arguments import require_type
+from certify.core.arrays import IntArray
+from certify.core.errors import ConfigurationError, InputError
+from certify.core.streams import stream
+from certify.models.networks.batches import Batch
+from certify.models.networks.bench import Bench
+from certify.models.networks.losses import loss_named
+from certify.models.networks.network import Network
+from certify.models.networks.recipe import Recipe
+from certify.models.networks.state import State
+from certify.unlearners.evidence import Budget, Claim
+from certify.unlearners.interface import Kind, Result, Unlearner
+from certify.unlearners.networks.checkpoint import Checkpoint
+from certify.unlearners.networks.ensemble import joined
+from certify.unlearners.networks.fresh import fresh
+from certify.unlearners.networks.meter import NetworkMeter
+from certify.unlearners.networks.running import run_fleet
+from certify.unlearners.networks.shards import SisaTask, made
+from certify.unlearners.networks.task import NetworkTask, device_named
+from certify.unlearners.task import ConvexTask, Request
+
+_REASON = (
+    "equal, for the same seed, to the ensemble trained from nothing on the retained records;"
+    " it holds for requests that do not depend on the models that were published"
+)
+
+
+_UNPREPARED = (
+    "the task was not prepared: an ensemble was trained on all records first, and the result is that ensemble,"
+    " not a model of the original's architecture"
+)
+
+
+@dataclass(frozen=True)
+class Sisa(Unlearner):
+    """Sharded, isolated, sliced, aggregated training; exact deletion by replay.
+
+    :meth:`prepare` assigns each record to one of S shards and there to one of R slices, by a keyed hash of its id, and trains one
+    member a shard: R stages, stage r on the slices 1 to r, with a checkpoint before each. :meth:`forget` drops the forgotten records,
+    goes back in each shard that held one to the checkpoint before the first slice concerned, and repeats the stages from there with
+    the same seeds. The prediction is the mean of the members' probabilities.
+
+    Exact: assignment, initial weights and order of a shard depend on the seed, the ids and the number of records in the shard alone,
+    never on the content of a record and never on records elsewhere, so the result is what the same seed makes of the retained
+    records (up to the rounding of the arithmetic). Requests chosen after looking at earlier models break this (Gupta et al. 2021), as
+    they do for every method that keeps its randomness. Shards are of unequal size by chance; every record is trained on, and a
+    shard without records is left out of the mean.
+
+    Parameters that need no gradient (a frozen backbone) are the original's, and the claim supposes that no forgotten record shaped them.
+
+    What is forgotten is recorded as gone (``Result.state.alive``) and never read again. A task that was not prepared is prepared
+    first, which trains on all its records. Accuracy falls as S grows.
+
+    Args:
+        shards: S.
+        slices: R.
+        epochs: passes in each stage; None is ``ceil(2 e / (R + 1))``, e the recipe's, which keeps the total work of e passes.
+    """
+
+    name: ClassVar[str] = "sisa"
+    summary: ClassVar[str] = "an ensemble on shards and slices; exact deletion by replay from checkpoints"
+    needs: ClassVar[str] = "the training records and the recipe; training by its prepare"
+    reference: ClassVar[str] = "Bourtoule et al. 2021"
+    claim: ClassVar[Claim] = Claim.EXACT
+    kinds: ClassVar[tuple[Kind, ...]] = ("network",)
+    family: ClassVar[str] = "exact"
+    stochastic: ClassVar[bool] = True
+    needs_original: ClassVar[bool] = False
+    quick: ClassVar[Mapping[str, Any]] = MappingProxyType({"shards": 2, "epochs": 1})
+
+    shards: Annotated[int, Field(ge=1)] = 5
+    slices: Annotated[int, Field(ge=1)] = 2
+    epochs: Annotated[int, Field(ge=1)] | None = None
+
+    def prepare(self, task: NetworkTask, seed: int = 0) -> SisaTask:
+        """Train the ensemble on all records.
+
+        Args:
+            task: records, architecture and recipe; the original's weights are not used.
+            seed: root of assignment, initial weights and order. It is a secret of the trainer.
+
+        Returns:
+            The task of the ensemble, to be given to :meth:`forget`; ``model`` is the ensemble.
+
+        Raises:
+            ConfigurationError: the loss is not cross-entropy.
+            InputError: no recipe, a part that cannot be initialised, or a loss that stops being finite.
+        """
+        if task.loss != "cross-entropy":
+            raise ConfigurationError(
+                f"the mean of probabilities needs classes, and the loss is {task.loss}",
+                where="sisa",
+                mend="use a task with cross-entropy, or retrain",
+            )
+        recipe = task.need_recipe()
+        epochs = self.epochs or math.ceil(2 * recipe.epochs / (self.slices + 1))
+        seeds = [_seed(seed, s) for s in range(self.shards)]
+        start = fresh(task, seeds, device_named(task.device))
+        alive = np.ones(len(task), dtype=bool)
+        empty = made(task, (start,) * (self.slices + 1), alive, epochs=epochs, seed=seed, prepared=0)
+        X, y = task.tensors(start.device)
+        bench = Bench(
+            Network.of(task.model, trainable=task.trainable, backend=task.backend),
+            X,
+            y,
+            loss_named(task.loss),
+            name=self.name,
+        )
+        states = _replayed(bench, empty, alive, [0] * self.shards, recipe)
+        return made(task, states, alive, epochs=epochs, seed=seed, prepared=bench.counts["gradients"])
+
+    def forget(
+        self,
+        task: "ConvexTask | NetworkTask",
+        request: Request,
+        budget: Budget | None = None,
+        seed: int = 0,
+        *,
+        trajectory: bool = False,
+        checkpoint: "Checkpoint | None" = None,
+    ) -> Result:
+        """Forget by replay; ``Result.state`` is the task for the next request.
+
+        Args:
+            task: what :meth:`prepare`, or an earlier result's ``state``, gave; any other task is prepared first.
+            request: as for other methods; what was forgotten before is no member, whatever the request says.
+            budget: limits on the replay.
+            seed: of the preparation of a task that was not prepared; otherwise not used.
+            trajectory: return the ensemble after each stage.
+            checkpoint: not used: a replay that was killed is begun again; the state it starts from is never changed.
+
+        Raises:
+            InputError: a record was forgotten before; ConfigurationError: the knobs are not those of the preparation.
+        """
+        del checkpoint
+        if isinstance(task, ConvexTask) or not hasattr(task, "held_out"):
+            return super().forget(task, request, budget, seed)  # which refuses it
+        require_type(request, Request, "request", "give a Request: Request.of(dataset, ids)")
+        ready = task if isinstance(task, SisaTask) else self.prepare(task, seed)
+        if (ready.shards, ready.slices) != (self.shards, self.slices):
+            raise ConfigurationError(
+                f"the task was prepared with {ready.shards} shards and {ready.slices} slices",
+                where="sisa",
+                mend="use the same knobs",
+            )
+        if request.members is not None and not isinstance(task, SisaTask):
+            left = np.zeros(len(task), dtype=bool)
+            left[request.members] = True
+            if not left.all():
+                raise InputError(
+                    "records were forgotten before this task was prepared",
+                    where="sisa",
+                    mend="prepare a task without them, or go on from an earlier result's state",
+                )
+        now = Request.at(ready, request.forgotten, np.flatnonzero(ready.alive))
+        outbox: list[tuple[State, ...]] = []
+        run = replace(ready, outbox=outbox)
+        result = run_fleet(self, run, [now], budget or Budget(), [ready.seed], None, trajectory=trajectory)[0]
+        alive = ready.alive.copy()
+        alive[now.forgotten] = False
+        cost = ready.prepared + result.evidence.counts["gradients"]
+        after = made(ready, outbox[0], alive, epochs=ready.epochs, seed=ready.seed, prepared=cost)
+        evidence = replace(
+            result.evidence,
+            solver={**result.evidence.solver, "prepare_gradients": float(ready.prepared)},
+            warnings=(*result.evidence.warnings, *(() if ready is task else (_UNPREPARED,))),
+        )
+        return replace(result, state=after, evidence=evidence)
+
+    def forget_fleet(
+        self,
+        task: NetworkTask,
+        requests: Sequence[Request],
+        budget: Budget | None = None,
+        seeds: Sequence[int] | None = None,
+        *,
+        starts: State | None = None,
+        trajectory: bool = False,
+        checkpoint: "Checkpoint | None" = None,
+    ) -> list[Result]:
+        """One request after another, each from the task given; the budget is for each. The shards are the stack already."""
+        self._check_kind("network")
+        del checkpoint
+        if starts is not None:
+            raise ConfigurationError(
+                "sisa starts from its own checkpoints", where="forget_fleet", mend="leave starts out"
+            )
+        seeds = list(range(len(requests))) if seeds is None else list(seeds)
+        return [
+            self.forget(task, request, budget, seed, trajectory=trajectory)
+            for request, seed in zip(requests, seeds, strict=True)
+        ]
+
+    def run_networks(self, meter: NetworkMeter, state: State) -> State:
+        """Replay of the shards concerned; the ensemble's state from the checkpoints, not from the state given."""
+        del state
+        task = meter.task
+        if not isinstance(task, SisaTask):
+            raise InputError("the task is not prepared", where="sisa", mend="call forget, which prepares it")
+        alive = task.alive.copy()
+        alive[meter.splits[0].forget] = False
+        before, after = task.stages(task.alive), task.stages(alive)
+        first = [
+            next((r for r in range(task.slices) if len(before[r][s]) != len(after[r][s])), task.slices)
+            for s in range(task.shards)
+        ]
+        network = Network.of(task.member, trainable=task.member_trainable, backend=task.backend)
+        bench = _Shards(network, meter.X, meter.y, meter.loss, name=meter.name, counts=meter.counts, meter=meter)
+        bench.traces = meter.traces
+        states = _replayed(bench, task, alive, first, task.need_recipe())
+        task.outbox.append(states)
+        trained = [len(rows) > 0 for rows in after[-1]]
+        for stage in states:
+            meter.mark(joined(stage, trained))
+        meter.report("shards_replayed", meter.X.new_tensor([sum(r < task.slices for r in first)]))
+        meter.claim = (Claim.EXACT, _REASON)
+        return joined(states[-1], trained)
+
+
+@dataclass
+class _Shards(Bench):
+    """The members' bench: what they read and spend goes to the ensemble's meter."""
+
+    meter: Any = None
+
+    def charge(self, kind: str, amount: int) -> None:
+        self.meter.charge(kind, amount)
+
+    def reads(self, batch: Batch) -> None:
+        rows = batch.indices[batch.weights > 0][None]
+        self.meter.reads(replace(batch, indices=rows, weights=rows.new_ones(rows.shape).double()))
+
+
+def _replayed(
+    bench: Bench, task: SisaTask, alive: "np.ndarray[Any, np.dtype[np.bool_]]", first: Sequence[int], recipe: Recipe
+) -> tuple[State, ...]:
+    """The checkpoints after each shard s repeats the stages from ``first[s]`` on the records that are left."""
+    stages = task.stages(alive)
+    own = replace(recipe, epochs=task.epochs)
+    states = [task.checkpoints[0].to(bench.device)]
+    for r, records in enumerate(stages):
+        now = [s for s in range(task.shards) if first[s] <= r]
+        states.append(_stage(bench, task, states[-1], r, now, records, own))
+    return tuple(states)
+
+
+def _stage(
+    bench: Bench, task: SisaTask, state: State, r: int, now: Sequence[int], records: Sequence[IntArray], recipe: Recipe
+) -> State:
+    """The checkpoint after stage r: the old one for shards that are not concerned."""
+    kept = task.checkpoints[r + 1].to(bench.device)
+    if not now:
+        return kept
+    bench.seeds = tuple(_seed(task.seed, s) for s in now)
+    trained = bench.train(state.pick(now), [records[s] for s in now], recipe, name=f"sisa/{r}")
+    place = {s: position for position, s in enumerate(now)}
+    return State.join([trained.pick([place[s]]) if s in place else kept.pick([s]) for s in range(task.shards)])
+
+
+def _seed(seed: int, shard: int) -> int:
+    return int(stream(seed, f"sisa/shard/{shard}").integers(2**62))
