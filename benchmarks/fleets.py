@@ -73,11 +73,13 @@ def compare(
     method = known(**METHODS[name])
 
     def together() -> list[Result]:
-        return method.forget_fleet(task, requests, starts=starts)
+        return method.forget_fleet(
+            task, requests, seeds=[1000 + model for model in range(len(requests))], starts=starts
+        )
 
     def one_by_one() -> list[Result]:
         return [
-            method.forget_fleet(task, [request], seeds=[model], starts=starts.pick([model]))[0]
+            method.forget_fleet(task, [request], seeds=[1000 + model], starts=starts.pick([model]))[0]
             for model, request in enumerate(requests)
         ]
 

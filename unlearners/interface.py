@@ -75,6 +75,7 @@ class Unlearner(metaclass=_Strict):
         reads_forgotten: looks at the forgotten records.
         stochastic: another seed gives another result.
         ascends: its first step raises the loss of the forgotten records.
+        own_model: its result is a model of another architecture, which the original's cannot load.
         quick: knobs with which a run on a tiny task takes no time, for tests.
     """
 
@@ -89,6 +90,7 @@ class Unlearner(metaclass=_Strict):
     reads_forgotten: ClassVar[bool] = False
     stochastic: ClassVar[bool] = False
     ascends: ClassVar[bool] = False
+    own_model: ClassVar[bool] = False
     quick: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def __post_init__(self) -> None:

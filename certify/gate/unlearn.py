@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from certify.core.errors import InputError
+from certify.core.errors import ConfigurationError, InputError
 from certify.core.files import check_writable, remove_quietly, write_files
 from certify.gate.evidence import dump_evidence, evidence_path
 from certify.gate.inputs import objective_of, read_data, read_model
@@ -90,6 +90,12 @@ def _network(
     from certify.unlearners.networks.checkpoint import Checkpoint
 
     check_suffix(target)
+    if unlearner.own_model:
+        raise ConfigurationError(
+            f"{unlearner.name} makes a model of its own, which release.architecture cannot load",
+            where="--method",
+            mend="use it from Python (docs/unlearners.md)",
+        )
     task, request = read_network_task(loaded, device)
     checkpoint = Checkpoint(checkpoint_path(target))
     if restart:

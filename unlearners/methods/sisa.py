@@ -77,6 +77,7 @@ class Sisa(Unlearner):
     family: ClassVar[str] = "exact"
     stochastic: ClassVar[bool] = True
     needs_original: ClassVar[bool] = False
+    own_model: ClassVar[bool] = True
     quick: ClassVar[Mapping[str, Any]] = MappingProxyType({"shards": 2, "epochs": 1})
 
     shards: Annotated[int, Field(ge=1)] = 5
