@@ -8,8 +8,9 @@ from certify.unlearners.conformance.findings import Finding, fails, passes, spar
 from certify.unlearners.conformance.trials import Trials
 from certify.unlearners.interface import Result
 
-BAND = (0.1, 0.9)
-"""Where the loss attack's AUC, forgotten against held-out records, has to lie: both sides are leaks."""
+BAND = (0.1, 0.75, 0.15)
+"""Where the loss attack's AUC, forgotten against held-out records, has to lie: at least the first; at most the second, or the
+original's and the third more. Both sides are leaks. With 11 against 48 records its standard deviation is about 0.1."""
 
 
 def no_op(trials: Trials) -> Finding:
@@ -54,10 +55,10 @@ def finite(trials: Trials) -> Finding:
     """9. The result is finite, and the forgotten records' losses do not stand out from unseen ones, on either side.
 
     An attack that knows only the loss tells forgotten from held-out records with an AUC near one half after retraining. Far
-    below, the losses are driven so high that they give the records away. Far above 0.9 and above the original's, the records
+    below, the losses are driven so high that they give the records away. Far above the original's, the records
     are more exposed than if nothing had been done.
     """
-    low, high = BAND
+    low, high, more = BAND
     notes = []
     for bed in trials.beds():
         try:
@@ -69,7 +70,7 @@ def finite(trials: Trials) -> Finding:
         before, after = exposure(bed, None), exposure(bed, result)
         if after < low:
             return fails(f"{bed.name}: over-forgetting, the loss attack's AUC is {after:.2f}, below {low}")
-        if after > max(high, before + 0.05):
+        if after > max(high, before + more):
             return fails(f"{bed.name}: more exposed than the original, AUC {after:.2f} after {before:.2f}")
         notes.append(f"{bed.name} {after:.2f}")
     return passes(f"finite; AUC of the loss attack: {', '.join(notes)}")

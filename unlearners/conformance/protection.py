@@ -1,7 +1,6 @@
 """What the method may not touch: weights behind a mask (5), records of the past (6), whatever is the caller's (12)."""
 
 import math
-import random
 from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 from certify.core.errors import ConfigurationError
 from certify.unlearners.conformance.beds import Bed, same
 from certify.unlearners.conformance.findings import Finding, fails, passes, spares
+from certify.unlearners.conformance.process import watched_process
 from certify.unlearners.conformance.trials import Trials
 from certify.unlearners.evidence import Claim
 
@@ -71,10 +71,10 @@ def isolation(trials: Trials) -> Finding:
     for bed in trials.beds():
         own, result = bed.copied(), trials.run(bed)
         inputs = _inputs(own)
-        before, model = {name: look() for name, look in _switches().items()}, {n: look() for n, look in inputs.items()}
-        found = trials.build().forget(own.task, own.request, seed=0)
-        changed = [name for name, look in _switches().items() if not _equal(look(), before[name])]
-        changed += [name for name, look in inputs.items() if not _equal(look(), model[name])]
+        before = {name: look() for name, look in inputs.items()}
+        with watched_process(trials.left):
+            found = trials.build().forget(own.task, own.request, seed=0)
+        changed = [*sorted(trials.left), *(name for name, look in inputs.items() if look() != before[name])]
         if changed:
             return fails(f"{bed.name}: left changed: {', '.join(changed)}")
         if not same(bed.numbers(found), bed.numbers(result)):
@@ -151,31 +151,6 @@ def _accounts(trials: Trials, bed: "NetworkBed") -> str:
     return f"the evidence is wrong about {', '.join(wrong)}" if wrong else ""
 
 
-def _switches() -> dict[str, Callable[[], Any]]:
-    """What a method could leave changed in the process. Torch is looked at where it is loaded."""
-    import sys
-
-    found: dict[str, Callable[[], Any]] = {
-        "NumPy's global generator": lambda: np.random.get_state()[1].tobytes(),  # type: ignore[index, union-attr]  # noqa: NPY002
-        "Python's global generator": random.getstate,
-        "NumPy's error mode": np.geterr,
-    }
-    if "torch" in sys.modules:
-        import torch
-
-        found |= {
-            "torch's global generator": lambda: torch.get_rng_state().numpy().tobytes(),
-            "the grad mode": torch.is_grad_enabled,
-            "inference mode": torch.is_inference_mode_enabled,
-            "the default type": torch.get_default_dtype,
-            "the number of threads": torch.get_num_threads,
-            "deterministic algorithms": torch.are_deterministic_algorithms_enabled,
-            "cudnn.benchmark": lambda: torch.backends.cudnn.benchmark,
-            "cudnn.deterministic": lambda: torch.backends.cudnn.deterministic,
-        }
-    return found
-
-
 def _inputs(bed: Bed) -> dict[str, Callable[[], Any]]:
     """The caller's model and records."""
     task = bed.task
@@ -199,10 +174,6 @@ def _inputs(bed: Bed) -> dict[str, Callable[[], Any]]:
             for part in model.modules()
         ],
     }
-
-
-def _equal(left: Any, right: Any) -> bool:
-    return bool(left == right)
 
 
 def _shares(bed: Bed, result: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from certify.core.errors import CertifyError, ConfigurationError
 from certify.core.knobs import check_names
 from certify.unlearners.conformance.beds import Bed
+from certify.unlearners.conformance.process import watched_process
 from certify.unlearners.evidence import Budget
 from certify.unlearners.interface import Kind, Result, Unlearner
 
@@ -23,10 +24,12 @@ class Trials:
     Attributes:
         method: its class.
         given: knobs set by whoever asked; the suite's own choices give way to them.
+        left: what runs left changed in the process; it was put back.
     """
 
     method: type[Unlearner]
     given: Mapping[str, Any] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
     _runs: dict[Any, Result] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -50,12 +53,14 @@ class Trials:
         """The method's result on a bed."""
         key = (bed.name, repr(sorted((knobs or {}).items())), seed)
         if key not in self._runs:
-            self._runs[key] = bed.run(self.build(knobs), seed, None)
+            with watched_process(self.left):
+                self._runs[key] = bed.run(self.build(knobs), seed, None)
         return self._runs[key]
 
     def run_anew(self, bed: Bed, *, seed: int = 0, budget: Budget | None = None) -> Result:
         """The same, made again."""
-        return bed.run(self.build(), seed, budget)
+        with watched_process(self.left):
+            return bed.run(self.build(), seed, budget)
 
     def beds(self, kind: Kind | None = None) -> list[Bed]:
         """The beds the method is for; one it refuses as not for this model or loss is left out.
