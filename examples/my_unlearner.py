@@ -1,4 +1,4 @@
-"""A new unlearning method in twenty lines, checked: python examples/my_unlearner.py
+"""A new unlearning method in twenty lines, checked when this file is run.
 
 To register it, name it in your package's pyproject.toml, and ``certify.unlearners.get("anchored-ascent")`` finds it:
 

@@ -47,7 +47,7 @@ def modified_entropy(p: AnyArray, labels: IntArray) -> FloatArray:
     True
     """
     p, labels = _distributions(p), np.asarray(labels)
-    if labels.shape != p.shape[:-1] or labels.size and not (0 <= labels.min() and labels.max() < p.shape[-1]):
+    if labels.shape != p.shape[:-1] or (labels.size and not (labels.min() >= 0 and labels.max() < p.shape[-1])):
         raise InputError("labels do not fit the probabilities", where="modified_entropy", mend="give one class a row")
     own = labels[..., None] == np.arange(p.shape[-1])
     chance = np.where(own, 1 - p, p)
@@ -89,5 +89,7 @@ def _kl(p: FloatArray, q: FloatArray) -> FloatArray:
 def _distributions(p: AnyArray) -> FloatArray:
     values = np.asarray(p, dtype=np.float64)
     if not (np.all(values >= 0) and np.allclose(values.sum(axis=-1), 1.0, atol=1e-6)):
-        raise InputError("a row is no distribution", where="metrics", mend="give probabilities that sum to 1, not logits")
+        raise InputError(
+            "a row is no distribution", where="metrics", mend="give probabilities that sum to 1, not logits"
+        )
     return values

@@ -15,7 +15,9 @@ def test_the_divergence_is_scipys_and_lies_between_0_and_log_2(seed, classes, sp
     p, q = np.random.default_rng(seed).dirichlet(np.full(classes, spread), size=(2, 5))
     found = js_divergence(p, q)
     assert np.all((found >= 0) & (found <= np.log(2)))
-    np.testing.assert_allclose(found, np.nan_to_num(jensenshannon(p, q, axis=1)) ** 2, atol=1e-9)
+    with np.errstate(invalid="ignore"):  # SciPy takes the root of a sum that rounding can make negative
+        theirs = np.nan_to_num(jensenshannon(p, q, axis=1)) ** 2
+    np.testing.assert_allclose(found, theirs, atol=1e-9)
     np.testing.assert_allclose(found, js_divergence(q, p), atol=1e-15)
 
 
@@ -44,8 +46,8 @@ def test_all_classes_present_does_not_mix_records():
 
 
 def test_bins_hold_every_sample():
-    low, high = np.zeros(9), np.ones(1)
-    assert binned_divergence(np.concatenate([low, high]), np.zeros(10)) > 0.05
+    low, high = np.zeros(90), np.ones(10)
+    assert binned_divergence(np.concatenate([low, high]), np.zeros(100)) > 0.1
     sample = np.random.default_rng(0).normal(size=300)
     assert binned_divergence(sample, sample) == 0
     assert binned_divergence(np.ones(5), np.ones(5)) == 0

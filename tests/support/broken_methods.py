@@ -199,7 +199,9 @@ class RawLogits(Network):
 
     def run_networks(self, meter, state):
         def divergence(outputs, labels):
-            return torch.nn.functional.kl_div(outputs.log(), outputs.detach().roll(1, 1).clone(), reduction="none").sum(1)
+            return torch.nn.functional.kl_div(outputs.log(), outputs.detach().roll(1, 1).clone(), reduction="none").sum(
+                1
+            )
 
         return descend(meter, state, "forget", loss=divergence)
 
@@ -581,7 +583,7 @@ class SwitchesGradientsOff(Network):
 
     def forget(self, task, request, budget=None, seed=0, *, trajectory=False):
         result = super().forget(task, request, budget, seed, trajectory=trajectory)
-        torch.set_grad_enabled(False)  # noqa: FBT003
+        torch.set_grad_enabled(False)
         return result
 
 
@@ -701,4 +703,3 @@ class Sound(Network):
             gradient: Gradient = meter.gradient(state, batch).scaled(-1.0)
             state, memory = meter.step(optimiser, state, gradient, memory, batch, mask=mask)
         return state
-

@@ -61,11 +61,11 @@ def test_a_method_that_raises_fails_and_does_not_break_the_suite():
         name: ClassVar[str] = "breaks"
 
         def run_networks(self, meter, state):
-            raise KeyError("deep inside")
+            raise KeyError(f"deep inside {meter.name} of {state.models}")
 
     report = conformance.check(Breaks, ["no-op", "isolation"])
     assert report.failures == ("no-op", "isolation")
-    assert "KeyError: 'deep inside'" in report["no-op"].why
+    assert "KeyError: 'deep inside breaks of 1'" in report["no-op"].why
 
 
 def test_a_report_prints_a_line_a_check():

@@ -75,9 +75,7 @@ class ConvexBed(Bed):
         data, place = self.task.dataset, np.argsort(order)
         dataset = Dataset(np.array(data.X)[order], data.y[order], data.ids[order])
         request = Request.at(dataset, place[self.request.forgotten])
-        return replace(
-            self, name=f"{self.name}, permuted", task=replace(self.task, dataset=dataset), request=request
-        )
+        return replace(self, name=f"{self.name}, permuted", task=replace(self.task, dataset=dataset), request=request)
 
     def after(self, first: Result, then: Request, *, through_disk: bool = False) -> "ConvexBed":
         """The first result's parameters are the next original."""
@@ -88,9 +86,7 @@ class ConvexBed(Bed):
             file.seek(0)
             coef = np.load(file)
         name = f"{self.name}, then {_digest(then.forgotten)}"
-        return replace(
-            self, name=name, request=then, task=replace(self.task, original=LinearWeights(coef.copy()))
-        )
+        return replace(self, name=name, request=then, task=replace(self.task, original=LinearWeights(coef.copy())))
 
     def start(self) -> Numbers:
         """The original's coefficients."""

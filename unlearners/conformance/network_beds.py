@@ -170,7 +170,9 @@ def least_squares_bed() -> NetworkBed:
     y = X[:RECORDS] @ np.linspace(1, -1, 16) + rng.normal(size=RECORDS)
     model = affine()
     write_solution(model, X[:RECORDS], y)
-    task = NetworkTask(model, X[:RECORDS], y[:, None], loss="squared", recipe=RECIPE, architecture=affine, initial=affine())
+    task = NetworkTask(
+        model, X[:RECORDS], y[:, None], loss="squared", recipe=RECIPE, architecture=affine, initial=affine()
+    )
     return NetworkBed("least squares", task, Request.at(task, np.arange(0, RECORDS, 10)))
 
 

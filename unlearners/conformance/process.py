@@ -66,7 +66,7 @@ def _of_torch() -> list[Switch]:
         Switch(
             "deterministic algorithms",
             torch.are_deterministic_algorithms_enabled,
-            lambda value: torch.use_deterministic_algorithms(value),
+            torch.use_deterministic_algorithms,
         ),
         flag(torch.backends.cudnn, "benchmark"),
         flag(torch.backends.cudnn, "deterministic"),

@@ -62,7 +62,9 @@ def tombstones(trials: Trials) -> Finding:
             reads = result.evidence.reads
             read = reads["retain"].records if reads else result.evidence.records_read
             if read != len(second.retained()):
-                return fails(f"{bed.name}: claims to be exact and reads {read} of {len(second.retained())} kept records")
+                return fails(
+                    f"{bed.name}: claims to be exact and reads {read} of {len(second.retained())} kept records"
+                )
     return passes("nothing of an earlier request is read again")
 
 
@@ -114,7 +116,11 @@ def _leaks(trials: Trials, bed: "NetworkBed") -> str:
         return ""
     decay = {"weight_decay": 0.1} if "weight_decay" in names else {}
     heavy = {"momentum": 0.9} if "momentum" in names else {}
-    ways = [{"optimiser": "adam", **decay}, {"optimiser": "sgd", **heavy, **decay}] if "optimiser" in names else [heavy | decay]
+    ways = (
+        [{"optimiser": "adam", **decay}, {"optimiser": "sgd", **heavy, **decay}]
+        if "optimiser" in names
+        else [heavy | decay]
+    )
     for way in ways:
         allowed = trials.build(way).share_moved()
         tensors = [change for change in trials.run(bed, way).evidence.tensors if not change.buffer]
@@ -206,4 +212,3 @@ def _in_another_mood(trials: Trials, bed: Bed) -> str:
     if not same(bed.numbers(found), bed.numbers(trials.run(bed))):
         return "the grad mode or the model's training mode changes the result"
     return ""
-

@@ -112,7 +112,9 @@ def method_named(name: str) -> type[Unlearner]:
     try:
         found: Any = getattr(import_module(module), kind)
     except (ImportError, AttributeError):
-        raise ConfigurationError(f"{name!r} cannot be imported", where="conformance", mend="write module:Class") from None
+        raise ConfigurationError(
+            f"{name!r} cannot be imported", where="conformance", mend="write module:Class"
+        ) from None
     if not (isinstance(found, type) and issubclass(found, Unlearner)):
         raise ConfigurationError(f"{name!r} is no Unlearner", where="conformance", mend="name a subclass of it")
     return found

@@ -73,6 +73,7 @@ def test_vmap_is_the_loop_is_plain_torch(build, train):
 def test_dropout_is_drawn_from_each_models_seed():
     modules, state, X, y, weights = draw(BUILDS["dropout"])
     network = Network.of(modules[0])
+
     def go(seeds):
         return network.gradient(state, cross_entropy, X, weights, (y,), train=True, seeds=seeds).tensors["0.weight"]
 
@@ -119,6 +120,7 @@ def test_a_hessian_product_is_the_difference_of_gradients(name, backend):
     vector = {n: torch.randn_like(v) for n, v in network.moving(state).items()}
     found = network.hessian_product(state, vector, cross_entropy, X, weights, (y,))
     h = 1e-5
+
     def at(sign):
         moved = {n: v + sign * h * vector[n] for n, v in network.moving(state).items()}
         return network.gradient(state.with_parameters(moved), cross_entropy, X, weights, (y,)).tensors
@@ -137,7 +139,9 @@ def test_a_gauss_newton_product_is_that_of_the_matrix(loss):
         jacobian = torch.func.jacrev(lambda p, m=module, x=X[k]: torch.func.functional_call(m, p, (x,)))(values)
         J = torch.cat([jacobian[n].detach().flatten(2) for n in values], dim=2)
         p = torch.softmax(module(X[k]).detach(), dim=1)
-        curved = torch.diag_embed(p) - p[:, :, None] * p[:, None] if loss is cross_entropy else torch.eye(CLASSES).double()
+        curved = (
+            torch.diag_embed(p) - p[:, :, None] * p[:, None] if loss is cross_entropy else torch.eye(CLASSES).double()
+        )
         expected = torch.einsum("b,bip,bij,bjq->pq", weights[k], J, curved.expand(RECORDS, -1, -1), J)
         torch.testing.assert_close(matrix[k], expected, rtol=1e-9, atol=1e-11)
         assert float(torch.linalg.eigvalsh(0.5 * (matrix[k] + matrix[k].T)).min()) > -1e-10
@@ -218,7 +222,10 @@ def test_losses_are_those_of_torch_record_by_record():
     close(cross_entropy(z, y), f.cross_entropy(z, y, reduction="none"))
     close(cross_entropy(z, torch.softmax(other, 1)), f.cross_entropy(z, torch.softmax(other, 1), reduction="none"))
     binary = (y > 1).long()
-    close(binary_cross_entropy(z[:, :1], binary), f.binary_cross_entropy_with_logits(z[:, 0], binary.double(), reduction="none"))
+    close(
+        binary_cross_entropy(z[:, :1], binary),
+        f.binary_cross_entropy_with_logits(z[:, 0], binary.double(), reduction="none"),
+    )
     close(squared_error(z, other), 0.5 * (z - other).square().sum(1))
     close(squared_error(z, y), 0.5 * (z - f.one_hot(y, 4)).square().sum(1))
     p, q = torch.softmax(other / 2, 1), torch.softmax(z / 2, 1)

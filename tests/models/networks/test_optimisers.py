@@ -114,7 +114,9 @@ def test_optimisers_have_names():
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "steps"])
 def test_schedules_are_what_they_say(schedule):
     recipe = Recipe(schedule=schedule)
-    expected = {"constant": [1, 1, 1, 1], "cosine": [1, 0.5, 0.0954915, 0.0244717], "steps": [1, 1, 0.1, 0.01]}[schedule]
+    expected = {"constant": [1, 1, 1, 1], "cosine": [1, 0.5, 0.0954915, 0.0244717], "steps": [1, 1, 0.1, 0.01]}[
+        schedule
+    ]
     found = [recipe.factor(done) for done in (0, 0.5, 0.8, 0.9)]
     assert found == pytest.approx(expected, abs=1e-6)
 

@@ -68,7 +68,12 @@ def test_a_digest_tells_models_apart_down_to_a_bit_a_name_and_a_kind(state):
     moved = module(1)
     moved[1].running_var[0] += 1
     renamed = State({f"x{n}": v for n, v in state.parameters.items()}, state.buffers)
-    others = [State.of(nudged).digest(), State.of(moved).digest(), State.of(module(1).double()).digest(), renamed.digest(1)]
+    others = [
+        State.of(nudged).digest(),
+        State.of(moved).digest(),
+        State.of(module(1).double()).digest(),
+        renamed.digest(1),
+    ]
     assert len({state.digest(1), *others}) == 5
 
 
