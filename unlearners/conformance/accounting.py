@@ -70,7 +70,7 @@ def _acts(trials: Trials, bed: Bed, knob: str, alternatives: list[Any]) -> bool:
 
 def _binds(trials: Trials, bed: Bed, limit: str, used: int) -> str:
     try:
-        enough = trials.run_anew(bed, budget=Budget(**{limit: used}))  # type: ignore[arg-type]
+        enough = trials.run_anew(bed, budget=Budget(**{limit: used}))
     except BudgetExceededError:
         return f"a budget of the {used} {limit} that a run uses stops it"
     if not same(bed.numbers(enough), bed.numbers(trials.run(bed))):
@@ -78,7 +78,7 @@ def _binds(trials: Trials, bed: Bed, limit: str, used: int) -> str:
     if used == 0:
         return ""
     try:
-        trials.run_anew(bed, budget=Budget(**{limit: used - 1}))  # type: ignore[arg-type]
+        trials.run_anew(bed, budget=Budget(**{limit: used - 1}))
     except BudgetExceededError:
         return ""
     return f"a budget of {used - 1} {limit} does not stop a run that uses {used}"

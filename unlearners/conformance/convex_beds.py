@@ -127,13 +127,13 @@ def minimiser(X: FloatArray, y: FloatArray, *, squared: bool) -> FloatArray:
     """``argmin sum loss + (L2 / 2) ||w||^2``: the normal equations, or 50 Newton iterations from zero."""
     ridge = L2 * np.eye(X.shape[1])
     if squared:
-        return np.linalg.solve(X.T @ X + ridge, X.T @ y)
+        return np.asarray(np.linalg.solve(X.T @ X + ridge, X.T @ y), dtype=np.float64)
     w = np.zeros(X.shape[1])
     for _ in range(50):
         wrong = 1 / (1 + np.exp(y * (X @ w)))
         gradient = -X.T @ (y * wrong) + L2 * w
         w = w - np.linalg.solve(X.T @ (X * (wrong * (1 - wrong))[:, None]) + ridge, gradient)
-    return w
+    return np.asarray(w, dtype=np.float64)
 
 
 def _bed(*, squared: bool) -> ConvexBed:

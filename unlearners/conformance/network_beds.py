@@ -198,7 +198,7 @@ def _trained(name: str, build: Callable[[], nn.Module]) -> NetworkBed:
     optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(120):
         optimiser.zero_grad()
-        cross_entropy(model(torch.from_numpy(X[:RECORDS])), torch.from_numpy(y[:RECORDS])).mean().backward()
+        cross_entropy(model(torch.from_numpy(X[:RECORDS])), torch.from_numpy(y[:RECORDS])).mean().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     optimiser.zero_grad()
     task = NetworkTask(
@@ -249,7 +249,7 @@ class Odometer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Count, then call the model."""
-        _Mark.apply(x, self.seen)
+        _Mark.apply(x, self.seen)  # type: ignore[no-untyped-call]
         return self.inner(x)  # type: ignore[no-any-return]
 
     def reset_parameters(self) -> None:
@@ -285,5 +285,5 @@ class _Mark(torch.autograd.Function):
         """One level of vectorisation."""
         place = in_dims[0]
         record = x if place is None else x.select(place, 0)
-        _Mark.apply(record, seen, copies * (1 if place is None else info.batch_size))
+        _Mark.apply(record, seen, copies * (1 if place is None else info.batch_size))  # type: ignore[no-untyped-call]
         return x, place

@@ -149,4 +149,4 @@ def _left(start: Numbers, found: Numbers, target: Numbers) -> float:
         sum(float(np.sum((side[name] - value) ** 2)) for name, value in target.items()) ** 0.5
         for side in (found, start)
     )
-    return after / max(before, 1e-12 * size(target))
+    return float(after / max(before, 1e-12 * size(target)))

@@ -94,7 +94,7 @@ def _outside(trials: Trials, bed: "NetworkBed") -> str:
     model = copy.deepcopy(bed.task.model)
     names = [name for name, _ in model.named_parameters()]
     for name in names[:2]:
-        model.get_parameter(name).requires_grad_(requires_grad=False)
+        model.get_parameter(name).requires_grad = False
     for other, frozen in (
         (bed.with_task("head alone", trainable=("head*",)), [n for n in names if not n.startswith("head")]),
         (bed.with_task("frozen start", model=model), names[:2]),

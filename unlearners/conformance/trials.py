@@ -35,7 +35,7 @@ class Trials:
     @cached_property
     def base(self) -> dict[str, Any]:
         """Knobs for tiny tasks: the defaults, small batches, few passes, what the method declares, and what was given."""
-        known = {knob.name: knob.default for knob in fields(self.method)}
+        known: dict[str, Any] = {knob.name: knob.default for knob in fields(self.method)}
         found: dict[str, Any] = {}
         if isinstance(known.get("batch_size"), int):
             found["batch_size"] = _BATCH
