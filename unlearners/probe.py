@@ -11,12 +11,11 @@ Knobs = Mapping[str, Any]
 class Probe:
     """Settings under which :mod:`certify.unlearners.conformance` tries a method on its tiny tasks.
 
-    The suite starts from the method's defaults with ``batch_size`` 8 and at most 3 ``epochs``, and finds other values of a
+    The suite starts from the method's defaults with ``batch_size`` 8 and at most 3 ``epochs``, or from what its ``quick`` says, and finds other values of a
     knob by itself: twice, half, the other words of a ``Literal``, each also under other words of the remaining knobs. What it
     cannot guess stands here.
 
     Attributes:
-        quick: knobs on tiny tasks.
         step: knobs of one small first step, for the test of its sign.
         oracle: knobs under which a second-order method is to agree with the direct solve on linear least squares.
         tolerance: how closely: distance to the direct solve over that of the original, with ``oracle``.
@@ -26,7 +25,6 @@ class Probe:
             deterministic or one-shot.
     """
 
-    quick: Knobs = field(default_factory=dict)
     step: Knobs = field(default_factory=dict)
     oracle: Knobs | None = None
     tolerance: float = 1e-6

@@ -50,6 +50,11 @@ class Bed(ABC):
     def records(self) -> AnyArray:
         """Inputs of all training records."""
 
+    @property
+    @abstractmethod
+    def named(self) -> Any:
+        """What names the records: a dataset, or the task."""
+
     @abstractmethod
     def copied(self) -> "Bed":
         """The same with its own memory."""

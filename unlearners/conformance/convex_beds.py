@@ -34,6 +34,11 @@ class ConvexBed(Bed):
         return np.asarray(self.task.dataset.X)
 
     @property
+    def named(self) -> Dataset:
+        """The dataset."""
+        return self.task.dataset
+
+    @property
     def squared(self) -> bool:
         """Ridge rather than logistic regression."""
         return self.task.objective.loss == "squared"

@@ -44,7 +44,7 @@ def batch_size(trials: Trials) -> Finding:
         if trials.is_control:
             continue
         for few in (1, 3):
-            small = bed.forgetting(Request.at(bed.records, bed.request.forgotten[:few]), f"{few} to forget")
+            small = bed.forgetting(Request.at(bed.named, bed.request.forgotten[:few]), f"{few} to forget")
             found = small.numbers(trials.run(small))
             if same(found, small.start()):
                 return fails(f"{bed.name}: a request of {few} records changes nothing")
@@ -81,7 +81,7 @@ def determinism(trials: Trials) -> Finding:
 
 def _company(trials: Trials, bed: Bed) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The result alone, and as the second of two models with requests of different sizes."""
-    other = Request.at(bed.records, np.arange(1, 20))
+    other = Request.at(bed.named, np.arange(1, 20))
     own = bed.copied()
     fleet: list[Result] = trials.build().forget_fleet(own.task, [other, own.request], seeds=[5, 0])
     return bed.numbers(trials.run(bed)), bed.numbers(fleet[1])

@@ -49,6 +49,11 @@ class NetworkBed(Bed):
         """Inputs."""
         return np.asarray(self.task.X)
 
+    @property
+    def named(self) -> NetworkTask:
+        """The task."""
+        return self.task
+
     def run(self, method: Unlearner, seed: int, budget: Budget | None) -> Result:
         """On a copy of the task; from ``starts`` where they are given."""
         own = self.copied()

@@ -74,7 +74,7 @@ def empty_request(trials: Trials) -> Finding:
     beds = _linear_beds(trials)
     for bed in beds:
         try:
-            Request.at(bed.records, nothing)
+            Request.at(bed.named, nothing)
         except InputError:
             pass
         else:

@@ -48,7 +48,7 @@ def tombstones(trials: Trials) -> Finding:
             if not same(bed.numbers(trials.run(bed)), other.numbers(trials.run(other))):
                 return fails(f"{bed.name}: forgotten records reach the result, and reads_forgotten is not declared")
         first = trials.run(bed)
-        then = bed.request.then(bed.records, np.array([1, 3, 8, 9]))
+        then = bed.request.then(bed.named, np.array([1, 3, 8, 9]))
         second = bed.after(first, then)
         stored = bed.after(first, then, through_disk=True)
         spoiled = second.spoiled(bed.request.forgotten)

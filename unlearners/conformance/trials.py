@@ -41,8 +41,8 @@ class Trials:
             found["batch_size"] = _BATCH
         if isinstance(known.get("epochs"), int):
             found["epochs"] = min(known["epochs"], _EPOCHS)
-        found = {**found, **self.method.conformance.quick, **self.given}
-        check_names(self.method, found, f"{self.method.name}.conformance")
+        found = {**found, **self.method.quick, **self.given}
+        check_names(self.method, found, f"{self.method.name}.quick")
         return found
 
     def build(self, knobs: Mapping[str, Any] | None = None) -> Unlearner:
