@@ -27,15 +27,15 @@ def test_what_fits_passes(given):
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"lr": 0.0}, r"here\.lr: 0\.0 makes no sense .*the default is 0\.1"),
+        ({"lr": 0.0}, r"here\.lr: 0 makes no sense .*the default is 0\.1"),
         ({"lr": float("nan")}, r"here\.lr: nan"),
         ({"lr": "1"}, r"here\.lr: '1'"),
         ({"steps": 1.5}, r"here\.steps: 1\.5"),
         ({"steps": True}, r"here\.steps: True"),
         ({"way": "left"}, r"here\.way: 'left'"),
         ({"on": 1}, r"here\.on: 1"),
-        ({"limit": -1.0}, r"here\.limit: -1\.0"),
-        ({"limit": [1.0]}, r"here\.limit: list makes no sense"),
+        ({"limit": -1.0}, r"here\.limit: -1 makes"),
+        ({"limit": [1.0]}, r"here\.limit: a list makes no sense"),
     ],
 )
 def test_what_does_not_fit_is_named(given, named):
