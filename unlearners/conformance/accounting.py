@@ -25,7 +25,7 @@ def knob_liveness(trials: Trials) -> Finding:
     """
     dead = []
     for knob in fields(trials.method):
-        if knob.name in trials.inert():
+        if knob.name in trials.inert() or trials.has_no_choice(knob.name):
             continue
         alternatives = trials.alternatives(knob.name)
         if not alternatives:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certify.core.errors import ConfigurationError
+from certify.core.errors import CertifyError
 from certify.unlearners.conformance.beds import Bed, same
 from certify.unlearners.conformance.findings import Finding, fails, passes, spares
 from certify.unlearners.conformance.process import watched_process
@@ -101,7 +101,7 @@ def _outside(trials: Trials, bed: "NetworkBed") -> str:
     ):
         try:
             found = other.numbers(trials.run(other))
-        except ConfigurationError:
+        except CertifyError:
             continue  # the method needs the frozen part and says so
         moved = [name for name in frozen if not np.array_equal(found[name], other.start()[name])]
         if moved:
@@ -141,7 +141,7 @@ def _statistics(trials: Trials, bed: "NetworkBed") -> str:
     other = last.spoiled(last.request.forgotten)
     try:
         here, there = last.numbers(trials.run(last)), other.numbers(trials.run(other))
-    except ConfigurationError:
+    except CertifyError:
         return ""
     moved = [name for name in buffers if not np.array_equal(here[name], there[name])]
     return f"forgotten records moved the buffers {', '.join(moved)}" if moved else ""

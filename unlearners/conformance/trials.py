@@ -126,6 +126,10 @@ class Trials:
         candidates = [declared[knob]] if knob in declared else _others(value, self._hint(knob))
         return [other for other in candidates if other != value and self._accepts({knob: other})]
 
+    def has_no_choice(self, knob: str) -> bool:
+        """A knob of one word."""
+        return get_origin(self._hint(knob)) is Literal and len(get_args(self._hint(knob))) == 1
+
     def contexts(self, knob: str) -> list[dict[str, Any]]:
         """Settings of the other knobs under which a knob may act: as they are, as declared, or one of them changed."""
         declared = self.method.conformance.contexts
