@@ -13,7 +13,6 @@ from certify.core.errors import ConfigurationError
 from certify.unlearners import Claim, Unlearner, conformance
 from certify.unlearners.conformance.__main__ import main
 
-
 # Not yet mended or declared; each entry goes when its method passes.
 OPEN = {"muso": ("knob-liveness",), "lotus": ("mask-integrity",)}
 
