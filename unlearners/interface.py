@@ -14,6 +14,7 @@ from certify.core.errors import ConfigurationError
 from certify.core.knobs import check_knobs, check_names
 from certify.models.weights import LinearWeights
 from certify.unlearners.evidence import Budget, Claim, Evidence, Meter
+from certify.unlearners.probe import Probe
 from certify.unlearners.task import ConvexTask, Request
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ class Unlearner(metaclass=_Strict):
         ascends: its first step raises the loss of the forgotten records.
         own_model: its result is a model of another architecture, which the original's cannot load.
         quick: knobs with which a run on a tiny task takes no time, for tests.
+        one_shot: looks at the records in one go, so that neither their order nor a batch size may matter, even where something
+            is drawn.
+        conformance: knobs for the tiny tasks of :mod:`certify.unlearners.conformance`, where the defaults do not do.
     """
 
     name: ClassVar[str] = ""
@@ -85,13 +89,15 @@ class Unlearner(metaclass=_Strict):
     reference: ClassVar[str]
     claim: ClassVar[Claim]
     kinds: ClassVar[tuple[Kind, ...]] = ("convex",)
-    family: ClassVar[str] = "control"
+    family: ClassVar[str] = ""
     needs_original: ClassVar[bool] = True
     reads_forgotten: ClassVar[bool] = False
     stochastic: ClassVar[bool] = False
     ascends: ClassVar[bool] = False
     own_model: ClassVar[bool] = False
     quick: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    one_shot: ClassVar[bool] = False
+    conformance: ClassVar[Probe] = Probe()
 
     def __post_init__(self) -> None:
         check_knobs(self, self.name)
@@ -209,6 +215,10 @@ class Unlearner(metaclass=_Strict):
             seed=seed if self.stochastic and "network" not in self.kinds else None,
         )
         return Result(model, evidence, claim, parameters, reason)
+
+    def share_moved(self) -> float:
+        """Upper bound on the share of the weights that these knobs let move, each tensor's share rounded up; masks make it small."""
+        return 1.0
 
     def knobs(self) -> dict[str, Any]:
         """The settings by name."""

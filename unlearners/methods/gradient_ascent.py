@@ -13,6 +13,7 @@ from certify.models.networks.state import State
 from certify.unlearners.evidence import Claim
 from certify.unlearners.interface import Kind, Unlearner
 from certify.unlearners.networks.meter import NetworkMeter
+from certify.unlearners.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class GradientAscent(Unlearner):
     reads_forgotten: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True
     ascends: ClassVar[bool] = True
+    conformance: ClassVar[Probe] = Probe(contexts={"bounded": {"bound": 0.01}})
 
     lr: Annotated[float, Field(gt=0)] = 1e-3
     epochs: Annotated[int, Field(ge=1)] = 5

@@ -22,6 +22,7 @@ class Identity(Unlearner):
     reference: ClassVar[str] = "-"
     claim: ClassVar[Claim] = Claim.NONE
     kinds: ClassVar[tuple[Kind, ...]] = ("convex", "network")
+    family: ClassVar[str] = "control"
 
     def run(self, meter: Meter, start: FloatArray) -> FloatArray:
         """A copy of the start."""

@@ -13,6 +13,7 @@ from certify.core.arrays import FloatArray
 from certify.core.errors import ConfigurationError
 from certify.unlearners.evidence import Claim, Meter
 from certify.unlearners.interface import Unlearner
+from certify.unlearners.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class Newton(Unlearner):
     reference: ClassVar[str] = "Guo et al. 2020 (the step); docs/theory.md (the certificate)"
     claim: ClassVar[Claim] = Claim.APPROXIMATE
     family: ClassVar[str] = "second-order"
+    one_shot: ClassVar[bool] = True
+    conformance: ClassVar[Probe] = Probe(
+        others={"max_steps": 1}, contexts={"max_steps": {"steps": None, "tolerance": 1e-12}}
+    )
 
     steps: int | None = 1
     tolerance: float | None = None

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from certify.core.errors import InputError
+from certify.models.networks.network import Network
 from certify.models.networks.state import State
 from certify.unlearners.networks.parts import inside
 from certify.unlearners.networks.task import NetworkTask
@@ -16,8 +17,8 @@ def fresh(task: NetworkTask, seeds: Sequence[int], device: torch.device) -> Stat
     """One freshly initialised model a seed.
 
     Made by ``task.architecture``, or by every part's own ``reset_parameters`` on a copy of the original. Torch's global
-    generator is seeded while a model is made and restored afterwards. Parameters that need no gradient (a frozen backbone) are
-    those of the original.
+    generator is seeded while a model is made and restored afterwards. Parameters that may not move (they need no gradient, or
+    ``task.trainable`` leaves them out) are those of the original.
 
     Raises:
         InputError: a part cannot be initialised, a trained tensor survived, or two seeds gave the same model.
@@ -26,8 +27,8 @@ def fresh(task: NetworkTask, seeds: Sequence[int], device: torch.device) -> Stat
     build = task.architecture or (lambda: reinitialised(task.model))
     made = [seeded(build, seed) for seed in seeds]
     state = State.of(*made)
-    frozen = {name: value.requires_grad for name, value in task.model.named_parameters()}
-    kept = {n: v.expand(len(made), *v.shape[1:]).clone() for n, v in original.parameters.items() if not frozen[n]}
+    moving = Network.of(task.model, trainable=task.trainable).trainable
+    kept = {n: v.expand(len(made), *v.shape[1:]).clone() for n, v in original.parameters.items() if n not in moving}
     check_fresh(state, original, "architecture", frozenset(kept))
     if len(set(seeds)) > 1 and len({state.digest(model) for model in range(len(made))}) == 1:
         raise InputError(

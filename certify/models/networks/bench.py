@@ -248,7 +248,10 @@ class Bench:
             state, memory = self.at(batch, state, memory)
             gradient = self.gradient(state, batch, train=True)
             gradient = gradient if adapt is None else adapt(gradient, state)
-            factor = torch.tensor([recipe.factor(done) for done in batch.done], device=self.device)
+            factors = [recipe.factor(done) for done in batch.done]
+            factor = torch.tensor(
+                factors, dtype=torch.float64, device=self.device
+            )  # in single, lr itself would be rounded
             state, memory = self.step(optimiser, state, gradient, memory, batch, factor=factor, purpose=name)
         return state
 

@@ -29,7 +29,8 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """``1/2 ||outputs - target||^2``; classes (B,) stand for one-hot targets when there is more than one output."""
     flat = outputs.flatten(1)
     if not targets.is_floating_point() and targets.dim() == 1 and flat.shape[1] > 1:
-        targets = targets[:, None] == torch.arange(flat.shape[1], device=flat.device)  # one_hot does not run under vmap
+        # torch's own one_hot looks at the values and cannot be vectorised over models
+        targets = targets[:, None] == torch.arange(flat.shape[1], device=flat.device)
     return 0.5 * (flat - targets.to(flat.dtype).reshape(flat.shape)).square().sum(dim=1)
 
 
