@@ -135,6 +135,13 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def cubic(seeds: int, records: int) -> tuple[str, list[Row]]:
+    """What was measured on, and the rows."""
+    data = pictures(records, 4000, halved=True)
+    rows = [entry for seed in range(seeds) for entry in (*batch(data, seed), *sequential(data, seed))]
+    return f"{data.name}, halved, {len(data.y)} records, {seeds} training seeds", rows
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -142,10 +149,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", default="")
     arguments = parser.parse_args()
-    data = pictures(arguments.records, 4000, halved=True)
-    rows = [entry for seed in range(arguments.seeds) for entry in (*batch(data, seed), *sequential(data, seed))]
-    print(f"{data.name}, {len(data.y)} records, {arguments.seeds} training seeds\n")
-    print(table(rows))
+    title, rows = cubic(arguments.seeds, arguments.records)
+    print(f"{title}\n\n{table(rows)}")
     if arguments.json:
         Path(arguments.json).write_text(json.dumps([asdict(entry) for entry in rows], indent=1) + "\n")
 

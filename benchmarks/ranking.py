@@ -14,6 +14,7 @@ import argparse
 import json
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -181,6 +182,19 @@ def table(rows: list[Row]) -> str:
     return "\n".join([head, *lines])
 
 
+def ranking(seeds: int, records: int, methods: list[str] | None = None) -> tuple[str, list[Row], dict[str, dict]]:
+    """What was measured on, the rows, and the settings that were fixed on the first seed."""
+    data = pictures(records, 4000)
+    wrong = 300 * len(data.y) // 4000
+    first = best(rows_of(0, data, wrong, {name: SETTINGS[name] for name in methods or SETTINGS}))
+    fixed = {row.method: [knobs] for row, knobs in first if row.method in SETTINGS}
+    rows = [row for row, _ in first]
+    for seed in range(1, seeds):
+        rows += [row for row, _ in rows_of(seed, data, wrong, fixed)]
+    title = f"{data.name}, {len(data.y)} records, {wrong} mislabelled, {seeds} training seeds"
+    return title, rows, {name: knobs for name, (knobs,) in fixed.items()}
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -189,20 +203,10 @@ def main() -> None:
     parser.add_argument("--methods", default="")
     parser.add_argument("--json", default="")
     arguments = parser.parse_args()
-    data = pictures(arguments.records, 4000)
-    wrong = 300 * len(data.y) // 4000
-    asked = arguments.methods.split(",") if arguments.methods else list(SETTINGS)
-    first = best(rows_of(0, data, wrong, {name: SETTINGS[name] for name in asked}))
-    fixed = {row.method: [knobs] for row, knobs in first if row.method in SETTINGS}
-    rows = [row for row, _ in first]
-    for seed in range(1, arguments.seeds):
-        rows += [row for row, _ in rows_of(seed, data, wrong, fixed)]
-    print({name: knobs for name, (knobs,) in fixed.items()})
-    print(f"{data.name}, {len(data.y)} records, {wrong} mislabelled, {arguments.seeds} training seeds\n")
-    print(table(rows))
+    methods = arguments.methods.split(",") if arguments.methods else None
+    title, rows, fixed = ranking(arguments.seeds, arguments.records, methods)
+    print(f"{title}\n\n{table(rows)}\n\nsettings: {fixed}")
     if arguments.json:
-        from pathlib import Path
-
         Path(arguments.json).write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
