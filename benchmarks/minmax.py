@@ -26,6 +26,7 @@ KIND = {
     "plain, lr 0.5": {"curvature": "none", "lr": 0.5},
     "plain, lr 2": {"curvature": "none", "lr": 2.0},
     "natural (CG), lr 0.05": {"curvature": "cg", "lr": 0.05},
+    "natural (CG), lr 0.1": {"curvature": "cg", "lr": 0.1},
     "natural (CG), lr 0.3": {"curvature": "cg", "lr": 0.3},
     "natural (exact), lr 0.05": {"curvature": "exact", "lr": 0.05},
     "natural (low rank), lr 0.05": {"curvature": "low-rank", "lr": 0.05},
