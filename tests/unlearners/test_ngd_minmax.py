@@ -136,6 +136,33 @@ def test_a_model_in_a_fleet_ends_where_it_ends_alone(curvature):
         assert result.evidence.reads == alone.evidence.reads
 
 
+@pytest.mark.parametrize(
+    ("curvature", "refresh"), [("cg", 1), ("cg", 3), ("exact", 3), ("low-rank", 2), ("kronecker", 3), ("none", 1)]
+)
+def test_companions_with_other_numbers_of_steps_change_nothing(curvature, refresh):
+    task = tiny()
+    method = NGD(
+        epochs=2,
+        ascent_epochs=2,
+        descent_passes=1,
+        batch_size=4,
+        curvature=curvature,
+        curvature_records=9,
+        refresh=refresh,
+        rank=6,
+        tolerance=1e-9,
+        momentum=0.5,
+    )
+    requests = [Request.at(task, np.arange(2)), Request.at(task, np.arange(3, 16)), Request.at(task, np.arange(6))]
+    together = method.forget_fleet(task, requests, seeds=[5, 6, 7])
+    for seed, request, found in zip((5, 6, 7), requests, together, strict=True):
+        alone = method.forget(task, request, seed=seed)
+        start = flat(task.model)
+        gap = (flat(found.model) - flat(alone.model)).norm() / (flat(alone.model) - start).norm()
+        assert float(gap) < 1e-6
+        assert found.evidence.solver.get("solves") == alone.evidence.solver.get("solves")
+
+
 def test_every_knob_changes_the_result():
     task = tiny()
     request = Request.at(task, np.arange(6))

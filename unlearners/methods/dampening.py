@@ -53,7 +53,7 @@ class SelectiveDampening(Unlearner):
         usual = empirical_fisher(meter, state, retain, batch_size=self.batch_size)
         if self.compared_with == "all":
             shares = [len(f) / (len(f) + len(r)) for f, r in zip(forget, retain, strict=True)]
-            share = torch.tensor(shares, device=meter.device)
+            share = torch.tensor(shares, dtype=torch.float64, device=meter.device)
             usual = {name: torch.lerp(value, important[name], _wide(share, value)) for name, value in usual.items()}
         meter.charge("steps", meter.models)
         selected = {name: important[name] > self.selection * usual[name] for name in usual}

@@ -1,5 +1,6 @@
 """Gradient ascent on the forgotten records (NegGrad), with a bounded form that cannot run away."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -7,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from certify.core.errors import ConfigurationError
 from certify.models.networks.network import Loss
 from certify.models.networks.recipe import optimiser_of
 from certify.models.networks.state import State
@@ -28,7 +30,8 @@ class GradientAscent(Unlearner):
         epochs: passes over the forgotten records.
         batch_size: records in a batch.
         bounded: raise the loss to ``bound`` at most.
-        bound: largest loss aimed at; None is log C, the loss of a uniform guess among C classes.
+        bound: largest loss aimed at; None is log C, the loss of a uniform guess among C classes (two where one output tells
+            them apart). Squared error has no such loss: there it must be given.
         clip: largest norm of a gradient; None is no limit.
         optimiser: "sgd", "adam" or "adamw".
         momentum: of SGD.
@@ -56,7 +59,17 @@ class GradientAscent(Unlearner):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def run_networks(self, meter: NetworkMeter, state: State) -> State:
-        """One step a batch of forgotten records. Batch statistics stay as they are: forgotten records must not shift them."""
+        """One step a batch of forgotten records. Batch statistics stay as they are: forgotten records must not shift them.
+
+        Raises:
+            ConfigurationError: no bound is given and the loss has no uniform guess.
+        """
+        if self.bounded and self.bound is None and meter.task.loss == "squared":
+            raise ConfigurationError(
+                "squared error has no loss of a uniform guess to stop at",
+                where="gradient-ascent.bound",
+                mend="give bound, or set bounded=false",
+            )
         optimiser = optimiser_of(self.optimiser, lr=self.lr, momentum=self.momentum)
         memory = optimiser.start(meter.network.moving(state))
         loss = negated(meter.loss, self.bound, bounded=self.bounded)
@@ -74,7 +87,7 @@ def negated(loss: Loss, bound: float | None, *, bounded: bool) -> Loss:
         losses = loss(outputs, *more)
         if not bounded:
             return -losses
-        limit = torch.log(torch.tensor(float(outputs.shape[-1]))).item() if bound is None else bound
+        limit = math.log(max(2, outputs.shape[-1])) if bound is None else bound
         return -torch.clamp(losses, max=limit)
 
     return ascend

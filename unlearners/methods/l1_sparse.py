@@ -50,7 +50,8 @@ class L1Sparse(Repair):
         """The penalty enters through the gradient of each step."""
 
         def penalised(gradient: Gradient, now: State, batch: Batch) -> Gradient:
-            gamma = torch.tensor([self.gamma * (1 - done) for done in batch.done], device=meter.device)
+            gammas = [self.gamma * (1 - done) for done in batch.done]
+            gamma = torch.tensor(gammas, dtype=torch.float64, device=meter.device)
             return gradient.with_tensors(
                 {name: g + scale(gamma, torch.sign(now.parameters[name])) for name, g in gradient.tensors.items()}
             )

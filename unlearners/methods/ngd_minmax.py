@@ -130,8 +130,11 @@ class _Run:
         start = self.optimiser.start(meter.network.moving(original))
         self.memory = {"forget": start, "retain": start}
         self.curvature: Curvature | None = None
-        self.steps = {"forget": 0, "retain": 0}
-        self.products, self.solves, self.residual = 0, 0, 0.0
+        # of each model its own: what it gets must not hang on how many steps the others take
+        self.taken = torch.zeros(original.models, dtype=torch.int64, device=meter.device)
+        self.products = torch.zeros_like(self.taken)
+        self.residual = torch.zeros(original.models, dtype=torch.float64, device=meter.device)
+        self.risen = False
 
     def batches(self, which: Which, number: int) -> Iterable[Batch]:
         """One pass."""
@@ -140,12 +143,15 @@ class _Run:
 
     def ascend(self, state: State, batch: Batch) -> State:
         """One step on forgotten records."""
-        gradient = self._away(state, batch) if self.steps["forget"] else self._first(state, batch)
+        state = self._carried(state, batch)
+        gradient = self._away(state, batch) if self.risen else self._first(state, batch)
+        self.risen = True
         return self._step(state, gradient, batch, "forget")
 
     def descend(self, state: State, batch: Batch) -> State:
         """One step on retained records."""
         method, train = self.method, self.meter.loss
+        state = self._carried(state, batch)
 
         def kept(outputs: Tensor, theirs: Tensor, labels: Tensor) -> Tensor:
             return method.alpha * self.divergence(outputs, theirs) + method.beta * train(outputs, labels)
@@ -157,6 +163,14 @@ class _Run:
             decayed = map_tensors(lambda g, w: g + method.weight_decay * w, gradient.tensors, parameters)
             gradient = gradient.with_tensors(decayed)
         return self._step(state, gradient, batch, "retain")
+
+    def _carried(self, state: State, batch: Batch) -> State:
+        """What a killed run had here. One with an older curvature in use is not kept: it would have to be kept too."""
+        if self.method.refresh > 1 and self.method.curvature != "none":
+            return state
+        own = (self.memory, self.taken, self.products, self.residual, self.risen)
+        state, (self.memory, self.taken, self.products, self.residual, self.risen) = self.meter.at(batch, state, own)
+        return state
 
     def _away(self, state: State, batch: Batch) -> Gradient:
         extras = (self.meter.outputs(self.original, batch),)
@@ -178,29 +192,34 @@ class _Run:
         return found
 
     def _step(self, state: State, gradient: Gradient, batch: Batch, which: Which) -> State:
-        natural = self._natural(state, gradient)
-        self.steps[which] += 1
+        natural = self._natural(state, gradient, batch.active)
+        self.taken = self.taken + batch.active
         state, self.memory[which] = self.meter.step(
             self.optimiser, state, natural, self.memory[which], batch, clip=self.method.clip, purpose=which
         )
         return state
 
-    def _natural(self, state: State, gradient: Gradient) -> Gradient:
+    def _natural(self, state: State, gradient: Gradient, active: Tensor) -> Gradient:
         method = self.method
         if method.curvature == "none":
             return gradient
-        if self.curvature is None or sum(self.steps.values()) % method.refresh == 0:
-            self.curvature = self._measured(state)
+        due = active & (self.taken % method.refresh == 0)
+        if bool(due.any()):
+            new = self._measured(state, due)
+            self.curvature = new if self.curvature is None else new.renewed(due, self.curvature)
+        assert self.curvature is not None
         found = self.curvature.solve(gradient.tensors, method.damping + method.weight_decay)
-        self.products += int(found.iterations.sum())
-        self.solves += len(found.iterations)
-        self.residual = max(self.residual, float(found.residuals.max()))
+        self.products = self.products + torch.where(active, found.iterations, 0)
+        self.residual = torch.where(active, torch.maximum(self.residual, found.residuals), self.residual)
         return gradient.with_tensors(found.tensors)
 
-    def _measured(self, state: State) -> Curvature:
-        """The curvature of the retained records, or of a fresh sample of them."""
+    def _measured(self, state: State, due: Tensor) -> Curvature:
+        """The curvature of the retained records, or of a fresh sample of them; of no record for models that are not due."""
         method, meter = self.method, self.meter
-        rows = [self._sample(own, seed) for own, seed in zip(meter.records("retain"), meter.seeds, strict=True)]
+        rows = [
+            self._sample(own, meter.seeds[model], int(self.taken[model])) if due[model] else own[:0]
+            for model, own in enumerate(meter.records("retain"))
+        ]
         if method.curvature == "exact":
             return exact(meter, state, rows, batch_size=method.batch_size)
         if method.curvature == "kronecker":
@@ -210,27 +229,25 @@ class _Run:
         )
         return products if method.curvature == "cg" else low_rank(products, method.rank)
 
-    def _sample(self, rows: IntArray, seed: int) -> IntArray:
+    def _sample(self, rows: IntArray, seed: int, taken: int) -> IntArray:
         wanted = self.method.curvature_records
         if wanted is None or wanted >= len(rows):
             return rows
-        name = f"curvature/{sum(self.steps.values())}"
-        return np.sort(stream(seed, name).choice(rows, size=wanted, replace=False))
+        return np.sort(stream(seed, f"curvature/{taken}").choice(rows, size=wanted, replace=False))
 
     def report(self) -> None:
         """What the solver did, summed up."""
-        if not self.solves:
+        if self.method.curvature == "none":
             return
-        self.meter.solver.update(
-            solves=float(self.solves),
-            products_per_solve=self.products / self.solves,
-            largest_residual=self.residual,
-            damping=self.method.damping + self.method.weight_decay,
-        )
-        if self.method.curvature == "cg" and self.residual > self.method.tolerance:
+        worst = float(self.residual.max())
+        self.meter.report("solves", self.taken)
+        self.meter.report("products_per_solve", self.products.double() / self.taken)
+        self.meter.report("largest_residual", self.residual)
+        self.meter.solver["damping"] = self.method.damping + self.method.weight_decay
+        if self.method.curvature == "cg" and worst > self.method.tolerance:
             self.meter.warn(
                 f"conjugate gradients ended at the limit of {self.method.iterations} products with a relative residual of "
-                f"up to {self.residual:.2g}: the steps are natural gradients only that nearly"
+                f"up to {worst:.2g}: the steps are natural gradients only that nearly"
             )
 
 

@@ -36,7 +36,9 @@ class Retrain(Unlearner):
     Networks: the task's recipe from a fresh initialisation, verified tensor by tensor. Another seed gives another model: the
     reference is a distribution, and a method is to be compared with several retrained models.
 
-    The original model is not looked at, so nothing of the forgotten records can come through it.
+    The original model is not looked at, so nothing of the forgotten records can come through it; but for the parameters of a
+    network that may not move (a frozen backbone), which are the original's: the claim then supposes that no forgotten record shaped
+    them, and says so.
 
     Args:
         max_iterations: for linear models, Newton iterations after which it gives up with a warning.
@@ -71,13 +73,17 @@ class Retrain(Unlearner):
         return minimise(meter, w, self.max_iterations, "retraining")
 
     def run_networks(self, meter: "NetworkMeter", state: "State") -> "State":
-        """The task's recipe from fresh weights; the state given is not looked at."""
+        """The task's recipe from fresh weights; of the state given the names of what may not move are looked at alone."""
         from certify.unlearners.networks.fresh import fresh
 
-        del state
         if meter.task.train is not None:
             return by_function(meter, meter.task.train)
         recipe = meter.task.need_recipe()
+        fixed = list(meter.network.fixed(state))
+        if fixed:
+            why = f"it supposes that no forgotten record shaped the {len(fixed)} tensors that do not move ({fixed[0]}, ...)"
+            meter.claim = (self.claim, why)
+            meter.warn(f"the claim is {self.claim}: {why}")
         return meter.train(
             fresh(meter.task, meter.seeds, meter.device), meter.records("retain"), recipe, name="retrain"
         )

@@ -19,7 +19,7 @@ Example:
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from certify.core.streams import stream
 from certify.models.networks.batches import epochs
 from certify.models.networks.bench import Bench, whole
 from certify.models.networks.network import Loss
-from certify.models.networks.state import State, Tensors, flatten, unflatten
+from certify.models.networks.state import State, Tensors, flatten, select, unflatten
 from certify.unlearners.networks.krylov import conjugate_gradients, lanczos, nystrom
 
 EXACT_LIMIT = 6000
@@ -78,6 +78,10 @@ class Curvature(ABC):
         return Solution(self._tree(found), iterations, residuals)
 
     @abstractmethod
+    def renewed(self, which: Tensor, old: Self) -> Self:
+        """This curvature for the models where ``which``, (K,), is true, an older one of the same kind for the others."""
+
+    @abstractmethod
     def apply(self, columns: Tensor) -> Tensor:
         """``G V`` for columns V of shape (K, P, c), in double precision."""
 
@@ -108,6 +112,10 @@ class Exact(Curvature):
     """
 
     matrix: Tensor
+
+    def renewed(self, which: Tensor, old: Self) -> Self:
+        """Matrix by matrix."""
+        return replace(self, matrix=select(which, self.matrix, old.matrix))
 
     def apply(self, columns: Tensor) -> Tensor:
         """One matrix product."""
@@ -160,6 +168,11 @@ class Products(Curvature):
     iterations: int = 250
     batch_size: int = 512
     at_once: int = 16
+
+    def renewed(self, which: Tensor, old: Self) -> Self:
+        """Weights and records of the one or the other."""
+        rows = [a if new else b for new, a, b in zip(which.tolist(), self.records, old.records, strict=True)]
+        return replace(self, state=self.state.choose(old.state, which), records=rows)
 
     @classmethod
     def at(cls, bench: Bench, state: State, records: Sequence[IntArray], **more: Any) -> "Products":
@@ -215,6 +228,11 @@ class LowRank(Curvature):
 
     vectors: Tensor
     values: Tensor
+
+    def renewed(self, which: Tensor, old: Self) -> Self:
+        """Vectors and values."""
+        vectors, values = select(which, self.vectors, old.vectors), select(which, self.values, old.values)
+        return replace(self, vectors=vectors, values=values)
 
     def apply(self, columns: Tensor) -> Tensor:
         """Two thin products."""

@@ -18,7 +18,8 @@ def fresh(task: NetworkTask, seeds: Sequence[int], device: torch.device) -> Stat
 
     Made by ``task.architecture``, or by every part's own ``reset_parameters`` on a copy of the original. Torch's global
     generator is seeded while a model is made and restored afterwards. Parameters that may not move (they need no gradient, or
-    ``task.trainable`` leaves them out) are those of the original.
+    ``task.trainable`` leaves them out) are those of the original, and so are the buffers of parts that were put in evaluation mode
+    by hand: training would never bring their running statistics back.
 
     Raises:
         InputError: a part cannot be initialised, a trained tensor survived, or two seeds gave the same model.
@@ -27,8 +28,8 @@ def fresh(task: NetworkTask, seeds: Sequence[int], device: torch.device) -> Stat
     build = task.architecture or (lambda: reinitialised(task.model))
     made = [seeded(build, seed) for seed in seeds]
     state = State.of(*made)
-    moving = Network.of(task.model, trainable=task.trainable).trainable
-    kept = {n: v.expand(len(made), *v.shape[1:]).clone() for n, v in original.parameters.items() if n not in moving}
+    network = Network.of(task.model, trainable=task.trainable)
+    kept = {n: v for n, v in original.repeat(len(made)).parameters.items() if n not in network.trainable}
     check_fresh(state, original, "architecture", frozenset(kept))
     if len(set(seeds)) > 1 and len({state.digest(model) for model in range(len(made))}) == 1:
         raise InputError(
@@ -36,7 +37,9 @@ def fresh(task: NetworkTask, seeds: Sequence[int], device: torch.device) -> Stat
             where="architecture",
             mend="let it draw them from torch's global generator, which is seeded for it",
         )
-    return state.with_parameters(kept).to(device)
+    frozen = [name for name, part in network.training.named_modules() if not part.training]
+    still = {n: v for n, v in original.repeat(len(made)).buffers.items() if n.rpartition(".")[0] in frozen}
+    return state.with_parameters(kept).with_buffers(still).to(device)
 
 
 def fresh_parts(

@@ -8,7 +8,8 @@ last layer under squared error. Convolutions have positions and assume that deri
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from certify.core.errors import ConfigurationError
 from certify.models.networks.batches import epochs
 from certify.models.networks.bench import Bench, whole
 from certify.models.networks.network import Loss
-from certify.models.networks.state import State, flatten, unflatten
+from certify.models.networks.state import State, flatten, select, unflatten
 from certify.unlearners.networks.curvature import Curvature, output_roots, padded
 
 _LAYERS = (nn.Linear, nn.Conv2d)
@@ -42,6 +43,15 @@ class Kronecker(Curvature):
     """Blocks ``A (x) G``, one a layer; solved exactly, damping included, by the factors' eigenvalues."""
 
     blocks: tuple[Block, ...]
+
+    def renewed(self, which: Tensor, old: Self) -> Self:
+        """Factor by factor."""
+        pairs = zip(self.blocks, old.blocks, strict=True)
+        blocks = [
+            replace(a, inputs=select(which, a.inputs, b.inputs), outputs=select(which, a.outputs, b.outputs))
+            for a, b in pairs
+        ]
+        return replace(self, blocks=tuple(blocks))
 
     def apply(self, columns: Tensor) -> Tensor:
         """``G M A`` for each layer's M, weight and bias side by side."""
@@ -115,6 +125,8 @@ def kronecker(
                 (a + more_a, g + more_g)
                 for (a, g), (more_a, more_g) in zip(sums[model], found, strict=bool(sums[model]))
             ] or found
+    some = next((own for own in sums if own), [])  # a model without records has factors of zeros
+    sums = [own or [(torch.zeros_like(a), torch.zeros_like(g)) for a, g in some] for own in sums]
     blocks = tuple(
         Block(
             f"{name}.weight" if name else "weight",

@@ -225,6 +225,7 @@ class NetworkMeter(Bench):
             "cycled": dict(self._cycled),
             "warnings": list(self.warnings),
             "solver": dict(self.solver),
+            "reports": dict(self.reports),
             "trajectory": self.trajectory,
             "seconds": self.seconds,
         }
@@ -233,7 +234,7 @@ class NetworkMeter(Bench):
         self._kept = [*saved["kept"], saved["begins"]]
         self.counts, self.traces, self._read = saved["counts"], saved["traces"], saved["read"]
         self._cycled, self.warnings, self.solver = saved["cycled"], saved["warnings"], saved["solver"]
-        self.trajectory = saved["trajectory"]
+        self.trajectory, self.reports = saved["trajectory"], saved["reports"]
         self.started = time.perf_counter() - saved["seconds"]
         self.warn("taken up from a checkpoint of a run that had stopped")
 

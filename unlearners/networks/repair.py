@@ -70,7 +70,7 @@ class Repair(Unlearner):
                 meter.mark(state)
             gradient = meter.gradient(state, batch, train=True)
             gradient = gradient if adapt is None else adapt(gradient, state, batch)
-            factor = torch.tensor([plan.factor(done) for done in batch.done], device=meter.device)
+            factor = torch.tensor([plan.factor(done) for done in batch.done], dtype=torch.float64, device=meter.device)
             state, memory = meter.step(optimiser, state, gradient, memory, batch, factor=factor, purpose="retain")
             state = state if after is None else after(state, batch)
         meter.mark(state)

@@ -19,7 +19,7 @@ def nearest_to_held_out(meter: NetworkMeter, states: Sequence[State]) -> State:
     share among them: ``sum_c share_c error_c``. Of two equally near states the later one is taken, which has been repaired for
     longer. The rule takes forgotten records for ones like any other: records forgotten because their labels are wrong, of which
     a retrained model gets nearly all wrong, are left half learnt by it. The reference and each state's error, means over the models, are kept in ``meter.traces``, the chosen state's
-    number, from 1, in ``meter.solver``.
+    number, from 1, is reported.
 
     Args:
         meter: whose records, one class each.
@@ -34,7 +34,7 @@ def nearest_to_held_out(meter: NetworkMeter, states: Sequence[State]) -> State:
     chosen = len(states) - 1 - np.abs(errors - reference)[::-1].argmin(axis=0)
     meter.traces["held-out error aimed at"] = [float(reference.mean())]
     meter.traces["forget error"] = errors.mean(axis=1).tolist()
-    meter.solver["rewound to"] = float(chosen.mean()) + 1
+    meter.report("rewound to", torch.from_numpy(chosen + 1.0))
     return State.join([states[epoch].pick([model]) for model, epoch in enumerate(chosen.tolist())])
 
 

@@ -145,7 +145,7 @@ def _warn_of_copies(meter: NetworkMeter) -> None:
 
 def _row_keys(X: Tensor) -> IntArray:
     """A number for each row, equal for equal rows: two random sums of its bits, exact in 64-bit arithmetic modulo 2^64."""
-    flat = X.detach().cpu().contiguous().flatten(1)
+    flat = X.detach().cpu().contiguous().reshape(len(X), -1)
     words = flat.view(torch.uint8).numpy() if flat.dtype != torch.bool else flat.numpy().astype(np.uint8)
     generator = np.random.default_rng(0)
     factors = generator.integers(1, 2**62, size=words.shape[1], dtype=np.int64) | 1

@@ -210,7 +210,7 @@ def _check_classes(task: NetworkTask) -> None:
         return
     if labels.is_floating_point():
         raise InputError("classes must be whole numbers", where="data", mend="number the classes from 0")
-    was = task.model.training
+    flags = [(part, part.training) for part in task.model.modules()]  # some may be frozen by hand
     try:
         with torch.no_grad():
             device = next(iter(task.model.parameters()), torch.empty(0)).device
@@ -225,7 +225,8 @@ def _check_classes(task: NetworkTask) -> None:
             mend="save X in the shape and type that the model's forward takes",
         ) from None
     finally:
-        task.model.train(was)
+        for part, training in flags:
+            part.training = training
     low, high = int(labels.min()), int(labels.max())
     if outputs.dim() != 2 or low < 0 or high >= outputs.shape[1]:
         raise InputError(

@@ -57,7 +57,7 @@ def alternate(method: "Muso", meter: NetworkMeter, state: State, head: Heads) ->
             state, memory, mapped = meter.at(batch, state, memory, mapped)
             gradient = _gradient(method, meter, state, start, head, mapped, batch)
             done = [recipe.factor((epoch + part) / method.epochs) for part in batch.done]
-            factor = torch.tensor(done, device=meter.device)
+            factor = torch.tensor(done, dtype=torch.float64, device=meter.device)
             state, memory = meter.step(optimiser, state, gradient, memory, batch, factor=factor, purpose=_ORDER)
         meter.mark(state)
     refuse_exactness(meter, declared(meter, head) + trained_on(method) + _own(method))
@@ -91,8 +91,9 @@ def mapping(method: "Muso", meter: NetworkMeter, state: State, head: Heads, epoc
 def _note_change(meter: NetworkMeter, head: Heads, mapped: Tensor) -> None:
     """How far the map is from W_p, as a share of what training moved; with next to nothing the labels are the original's own."""
     way = (head.trained - head.initial).flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
-    share = float(((mapped - head.trained).flatten(1).norm(dim=1) / way).min())
-    meter.solver["map_moved"] = share
+    shares = (mapped - head.trained).flatten(1).norm(dim=1) / way
+    meter.report("map_moved", shares)
+    share = float(shares.min())
     if share < _LITTLE:
         meter.warn(
             f"the sampled features span all but {share:.1e} of what training moved the head: the labels are the original's own"

@@ -135,7 +135,7 @@ def _descend(
     for batch in meter.passes(records, epochs=recipe.epochs, batch_size=recipe.batch_size, name="relabelled"):
         state, memory = meter.at(batch, state, memory)
         gradient = meter.gradient(state, batch, squared_error, (table[each, batch.indices],))
-        factor = torch.tensor([recipe.factor(done) for done in batch.done], device=meter.device)
+        factor = torch.tensor([recipe.factor(done) for done in batch.done], dtype=torch.float64, device=meter.device)
         state, memory = meter.step(optimiser, state, gradient, memory, batch, factor=factor, purpose="relabelled")
     return state
 

@@ -63,7 +63,7 @@ class Network:
         evaluating, training: copies of the module in the two modes; their own parameters are never used.
         trainable: names of the parameters that methods may move.
         backend: "vmap", "loop", or "auto": vmap but for one model, for convolutions on a CPU (grouped convolutions are slower
-            there than a loop), and for randomness or batch statistics in training mode that would mix models or padding in.
+            there than a loop), for recurrent parts, and for randomness or batch statistics in training mode that would mix models or padding in.
     """
 
     evaluating: nn.Module
@@ -109,6 +109,11 @@ class Network:
         """Whether a module normalises by the statistics of the batch in training mode."""
         return any(isinstance(part, _BATCH_STATISTICS) and part.training for part in self.training.modules())
 
+    @property
+    def _is_recurrent(self) -> bool:
+        """Whether there are parts that ``torch.vmap`` cannot run."""
+        return any(isinstance(part, nn.RNNBase) for part in self.evaluating.modules())
+
     def moving(self, state: State) -> dict[str, Tensor]:
         """The parameters that may move."""
         return {name: value for name, value in state.parameters.items() if name in self.trainable}
@@ -147,7 +152,8 @@ class Network:
             inputs: (K, B, ...).
             weights: (K, B); 0 for padding.
             extras: further arguments of the loss, each (K, B, ...).
-            train: training mode: dropout on, batch normalisation by the batch and its running statistics updated.
+            train: training mode: dropout on, batch normalisation by the batch and its running statistics updated. A batch of
+                one record that has no statistics passes in evaluation mode.
             seeds: one for each model, for what is random in training mode.
         """
         even = bool((weights > 0).all()) if train else True
@@ -271,7 +277,10 @@ class Network:
                 outputs, _ = self._call({**fixed, **parameters}, buffers, record[None], train=False)
                 return loss(outputs, *(part[None] for part in its)).sum()
 
-            return torch.vmap(torch.func.grad(objective), in_dims=(None, 0, 0))(dict(moving), x, more)  # type: ignore[no-any-return]
+            each = torch.func.grad(objective)
+            if self._is_recurrent:
+                return _restack([each(dict(moving), x[b], tuple(part[b] for part in more)) for b in range(len(x))])  # type: ignore[no-any-return]
+            return torch.vmap(each, in_dims=(None, 0, 0))(dict(moving), x, more)  # type: ignore[no-any-return]
 
         looped = self._looped(state, train=False, even=True, example=inputs)
         found = self._map(one, (*self._parts(state, inputs), extras), looped=looped, seeds=(), train=False)
@@ -300,11 +309,16 @@ class Network:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         own = {name: value.clone() for name, value in buffers.items()} if train else dict(buffers)
         module = self.training if train else self.evaluating
-        outputs = torch.func.functional_call(module, ({**parameters}, own), (x,))
+        try:
+            outputs = torch.func.functional_call(module, ({**parameters}, own), (x,))
+        except ValueError as error:  # one record, no statistics
+            if not (train and self.has_batch_statistics and len(x) == 1 and "more than 1 value" in str(error)):
+                raise
+            return self._call(parameters, buffers, x, train=False)
         return outputs, own
 
     def _looped(self, state: State, *, train: bool, even: bool, example: Tensor) -> bool:
-        if state.models == 1 or self.backend == "loop":
+        if state.models == 1 or self.backend == "loop" or self._is_recurrent:
             return True
         if train and (self._is_random(state, example) or (self.has_batch_statistics and not even)):
             return True
