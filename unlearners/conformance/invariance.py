@@ -47,7 +47,7 @@ def batch_size(trials: Trials) -> Finding:
         for few in (1, 3):
             small = bed.forgetting(Request.at(bed.named, bed.request.forgotten[:few]), f"{few} to forget")
             found = small.numbers(trials.run(small))
-            if same(found, small.start()):
+            if same(found, trials.start(small)):
                 return fails(f"{bed.name}: a request of {few} records changes nothing")
             exact = trials.run(small).claim == Claim.EXACT  # then the forgotten contents must not matter
             if trials.method.reads_forgotten and not exact:

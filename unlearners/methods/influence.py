@@ -14,6 +14,7 @@ from certify.unlearners.evidence import Claim
 from certify.unlearners.interface import Kind, Unlearner
 from certify.unlearners.networks.meter import NetworkMeter
 from certify.unlearners.networks.solvers import Solution, conjugate_gradient
+from certify.unlearners.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Influence(Unlearner):
     family: ClassVar[str] = "second-order"
     reads_forgotten: ClassVar[bool] = True
     quick: ClassVar[Mapping[str, Any]] = MappingProxyType({"damping": 0.1})
+    # On a quadratic objective the step is exact where nothing is added to the diagonal.
+    conformance: ClassVar[Probe] = Probe(oracle={"damping": 0.0, "tolerance": 1e-10})
 
     form: Literal["influence", "newton"] = "influence"
     curvature: Literal["gauss-newton", "hessian"] = "gauss-newton"
