@@ -26,6 +26,8 @@ class Probe:
             deterministic or one-shot.
         steady: knobs under which the number of steps does not depend on what the forgotten records hold, for the test that running
             statistics do not depend on it either.
+        rests: why a request of a single record may change nothing, by the method's own rule; where the record holds other
+            contents it still has to act.
         reports: knobs of the report, which must change the claim or what the solver says in the evidence, and not the result.
     """
 
@@ -36,4 +38,5 @@ class Probe:
     contexts: Mapping[str, Knobs] = field(default_factory=dict)
     inert: tuple[str, ...] = ()
     steady: Knobs = field(default_factory=dict)
+    rests: str = ""
     reports: tuple[str, ...] = ()

@@ -102,7 +102,9 @@ def _limits(trials: Trials, bed: Bed) -> list[tuple[Knobs, float]]:
     oracle, drawn = method.conformance.oracle, method.stochastic
     if bed.kind == "network" and (
         (method.claim == Claim.EXACT and not method.needs_original)  # trains by a recipe, which is not a solver
-        or (drawn and oracle is None)  # steps from batches end near a solution only with knobs that the method has to name
+        or (
+            drawn and oracle is None
+        )  # steps from batches end near a solution only with knobs that the method has to name
     ):
         return []
     usual = _EXACT if method.claim == Claim.EXACT else _HALF if drawn else _NEAR
