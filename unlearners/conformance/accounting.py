@@ -1,7 +1,7 @@
 """Whether what is said is so: knobs act (10), budgets bind and the counts are true (14)."""
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from certify.core.errors import BudgetExceededError, CertifyError

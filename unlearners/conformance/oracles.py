@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from certify.core.arrays import AnyArray, FloatArray
+from certify.core.arrays import FloatArray
 from certify.core.errors import CertifyError, InputError
 from certify.unlearners.conformance.beds import Bed, Numbers, namesakes, same, size
 from certify.unlearners.conformance.findings import Finding, fails, passes, spares

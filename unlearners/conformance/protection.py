@@ -57,7 +57,6 @@ def tombstones(trials: Trials) -> Finding:
             return fails(f"{bed.name}: records forgotten by the first request reach the result of the second")
         if not same(found, stored.numbers(trials.run_anew(stored))):
             return fails(f"{bed.name}: a state that was stored and read again gives another result")
-        result = trials.run(second)
         if trials.method.claim == Claim.EXACT:
             read = _kept_read(trials, bed, second)
             if read != len(second.retained()):
