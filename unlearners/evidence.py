@@ -30,8 +30,8 @@ class Budget:
     """Limits on a run; None is no limit.
 
     Attributes:
-        gradients: gradient evaluations over the retained records (convex tasks).
-        hessians: Hessian factorisations or iterative solves (convex tasks).
+        gradients: gradient evaluations over the retained, or over the forgotten records (convex tasks).
+        hessians: Hessians of either part, or iterative solves (convex tasks).
         seconds: wall-clock time, looked at before each evaluation.
         sample_gradients: gradients of single records, summed over models (networks).
         sample_forwards: forward passes of single records (networks).

@@ -35,8 +35,8 @@ class Result:
             the original's mode.
         evidence: what the run did.
         claim: what the method says of the result, to be checked.
-        state: parameters (K, p), or a stacked state of one network, from which the next request can start; secret until
-            refreshed.
+        state: parameters (K, p), or a stacked state of one network, from which the next request can start, or the task for it
+            where the method has a memory of its own; secret until refreshed.
         reason: why the method claims what it does, where that depends on the run.
         trajectory: states on the way, where they were asked for.
     """
@@ -76,7 +76,8 @@ class Unlearner(metaclass=_Strict):
         reads_forgotten: looks at the forgotten records.
         stochastic: another seed gives another result.
         ascends: its first step raises the loss of the forgotten records.
-        own_model: its result is a model of another architecture, which the original's cannot load.
+        own_model: its result is a model of another architecture, which the original's cannot load. Its ``prepare(task, seed)`` makes
+            the :class:`~certify.unlearners.networks.task.OwnTask` it starts from, and ``Result.state`` is the next one.
         quick: knobs with which a run on a tiny task takes no time, for tests.
         one_shot: looks at the records in one go, so that neither their order nor a batch size may matter, even where something
             is drawn.

@@ -4,7 +4,7 @@
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -16,7 +16,10 @@ from certify.models.networks.network import Gradient
 from certify.models.networks.recipe import optimiser_of
 from certify.models.networks.state import State, map_tensors
 from certify.unlearners import Claim, Unlearner
+from certify.unlearners.methods.sisa import Sisa
 from certify.unlearners.networks.fresh import reinitialised
+from certify.unlearners.networks.shards import SisaTask
+from certify.unlearners.probe import Probe
 
 MISTAKES: dict[type[Unlearner], tuple[str, ...]] = {}
 
@@ -671,6 +674,124 @@ class UncountedGradient(Convex):
 
     def run(self, meter, start):
         return start - meter.newton_step(start, meter.problem.gradient(start))
+
+
+# --- a model and a memory of its own ---------------------------------------------------------------------------------
+
+
+@found_by("tombstones")
+@dataclass(frozen=True)
+class RaisesTheDead(Sisa):
+    """Shards that are cut from all records again with each request: what an earlier one deleted is trained on."""
+
+    name: ClassVar[str] = "raises-the-dead"
+
+    def forget(self, task, request, budget=None, seed=0, *, trajectory=False, checkpoint=None):
+        if isinstance(task, SisaTask):
+            task = replace(task, alive=np.ones(len(task), dtype=bool))
+        return super().forget(task, request, budget, seed, trajectory=trajectory, checkpoint=checkpoint)
+
+
+@found_by("tombstones")
+@dataclass(frozen=True)
+class LeavesARecordOut(Sisa):
+    """What is left over when the records are cut into shards is never trained on."""
+
+    name: ClassVar[str] = "leaves-a-record-out"
+
+    def prepare(self, task, seed=0):
+        keep = np.arange(len(task) - 1)
+        part = replace(task, X=task.X[keep], y=task.y[keep], ids=keep)
+        ready = super().prepare(part, seed)
+        return replace(ready, X=task.X, y=task.y, ids=None, alive=np.append(ready.alive, False))
+
+
+@found_by("no-op")
+@dataclass(frozen=True)
+class KeepsTheEnsemble(Sisa):
+    """Trains an ensemble on all records and returns it as it is."""
+
+    name: ClassVar[str] = "keeps-the-ensemble"
+
+    def run_networks(self, meter, state):
+        super().run_networks(meter, state)
+        meter.task.outbox[:] = [meter.task.checkpoints]
+        return state
+
+
+# --- declarations that are not so ------------------------------------------------------------------------------------
+
+
+@found_by("permutation", "batch-size")
+@dataclass(frozen=True)
+class NotInOneGo(Network):
+    """Declares that it looks at the records in one go, and steps from batch to batch."""
+
+    name: ClassVar[str] = "not-in-one-go"
+    one_shot = True
+    batch_size: Annotated[int, Field(ge=1)] = 8
+
+    def run_networks(self, meter, state):
+        return descend(meter, state, "forget", 0.05, sign=-1.0, batch_size=self.batch_size)
+
+
+@found_by("knob-liveness")
+@dataclass(frozen=True)
+class MoreThanAReport(Network):
+    """A knob that is declared to change the report alone changes the step."""
+
+    name: ClassVar[str] = "more-than-a-report"
+    conformance: ClassVar[Probe] = Probe(reports=("threshold",))
+    threshold: Annotated[float, Field(gt=0)] = 0.01
+
+    def run_networks(self, meter, state):
+        meter.report("threshold", torch.full((meter.models,), self.threshold))
+        return descend(meter, state, "forget", self.threshold, sign=-1.0)
+
+
+@found_by("knob-liveness")
+@dataclass(frozen=True)
+class ReportsNothing(Network):
+    """A knob of the report that the report does not show."""
+
+    name: ClassVar[str] = "reports-nothing"
+    conformance: ClassVar[Probe] = Probe(reports=("threshold",))
+    threshold: Annotated[float, Field(gt=0)] = 0.01
+
+    def run_networks(self, meter, state):
+        return descend(meter, state, "forget", sign=-1.0)
+
+
+@found_by("mask-integrity")
+@dataclass(frozen=True)
+class SteadyAndMoving(ForgetPassMovesStatistics):
+    """Declares knobs under which the steps are fixed; the forget pass in training mode is seen all the same."""
+
+    name: ClassVar[str] = "steady-and-moving"
+    conformance: ClassVar[Probe] = Probe(steady={"margin": 0.9})
+    margin: Annotated[float, Field(gt=0)] = 0.5
+
+
+@found_by("batch-size")
+@dataclass(frozen=True)
+class RestsAlways(SkipsUnequalBatches):
+    """Declares that a single record may change nothing, and never looks at what it holds."""
+
+    name: ClassVar[str] = "rests-always"
+    conformance: ClassVar[Probe] = Probe(rests="it says so")
+
+
+@found_by("linear-oracle")
+@dataclass(frozen=True)
+class NearByItsOracleAlone(Convex):
+    """Exact with the knobs it is examined with, and nothing with its own."""
+
+    name: ClassVar[str] = "near-by-its-oracle-alone"
+    conformance: ClassVar[Probe] = Probe(oracle={"share": 1.0})
+    share: Annotated[float, Field(gt=0)] = 1e-3
+
+    def run(self, meter, start):
+        return start - self.share * meter.newton_step(start, meter.gradient(start))
 
 
 # --- the control -----------------------------------------------------------------------------------------------------

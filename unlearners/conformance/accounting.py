@@ -1,6 +1,7 @@
 """Whether what is said is so: knobs act (10), budgets bind and the counts are true (14)."""
 
-from dataclasses import fields, replace
+from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 from certify.core.errors import BudgetExceededError, CertifyError
@@ -8,6 +9,7 @@ from certify.unlearners.conformance.beds import Bed, same
 from certify.unlearners.conformance.findings import Finding, fails, passes
 from certify.unlearners.conformance.trials import Trials
 from certify.unlearners.evidence import Budget
+from certify.unlearners.interface import Result
 
 _ACTS = 1e-10
 """A smaller relative change of the result is rounding."""
@@ -21,19 +23,27 @@ _LIMITS = {
 def knob_liveness(trials: Trials) -> Finding:
     """10. Each knob changes the result, or makes the method refuse, on some bed and beside some words of the other knobs.
 
-    Public ports accept and ignore knobs: a number of max-steps, a forget batch size.
+    Looked at where records are forgotten from the original, from one that is no minimiser, and on linear least squares. Knobs of the
+    report change the report instead, and only that. Public ports accept and ignore knobs: a number of max-steps, a forget batch size.
     """
-    dead = []
+    dead, meddling = [], []
     for knob in fields(trials.method):
         if knob.name in trials.inert() or trials.has_no_choice(knob.name):
             continue
         alternatives = trials.alternatives(knob.name)
         if not alternatives:
             return fails(f"no other value of {knob.name} is accepted; declare one in conformance.others")
-        if not any(_acts(trials, bed, knob.name, alternatives) for bed in trials.beds()):
+        acts = any(_acts(trials, bed, knob.name, alternatives) for bed in _places(trials))
+        if knob.name not in trials.method.conformance.reports:
+            dead += [] if acts else [knob.name]
+        elif acts:
+            meddling.append(knob.name)
+        elif not any(_tells(trials, bed, knob.name, alternatives) for bed in trials.beds()):
             dead.append(knob.name)
     if dead:
         return fails(f"accepted and ignored: {', '.join(dead)}")
+    if meddling:
+        return fails(f"declared to change the report alone, and not so: {', '.join(meddling)}")
     return passes(f"{len(fields(trials.method))} knobs, each of which acts")
 
 
@@ -50,6 +60,23 @@ def budget(trials: Trials) -> Finding:
         if trouble:
             return fails(f"{bed.name}: {trouble}")
     return passes("budgets bind, and an independent count agrees")
+
+
+def _places(trials: Trials) -> Iterator[Bed]:
+    """Beds on which a knob may act, made as they are needed."""
+    beds = trials.beds()
+    yield from beds
+    yield from (bed.spoiled_original() for bed in beds)
+    yield from trials.linear_beds("network")
+
+
+def _tells(trials: Trials, bed: Bed, knob: str, alternatives: list[Any]) -> bool:
+    """Whether the claim or what the solver says depends on the knob."""
+    return any(_told(trials.run(bed)) != _told(trials.run(bed, {knob: value})) for value in alternatives)
+
+
+def _told(result: Result) -> tuple[Any, ...]:
+    return result.claim, result.reason, result.evidence.solver
 
 
 def _acts(trials: Trials, bed: Bed, knob: str, alternatives: list[Any]) -> bool:
@@ -98,22 +125,17 @@ def _uncounted_convex(trials: Trials, bed: Bed) -> str:
 
 def _uncounted_records(trials: Trials, bed: Bed) -> str:
     """Records that went through the model: at most one forward pass for a gradient or an output, two for a product."""
-    from certify.unlearners.conformance.network_beds import Odometer
+    from certify.unlearners.conformance.network_beds import NetworkBed
 
-    seen = [0]
-    architecture = bed.task.architecture
-    task = replace(
-        bed.task,
-        model=Odometer(bed.copied().task.model, seen),
-        initial=None if bed.task.initial is None else Odometer(bed.task.initial, seen),
-        architecture=lambda: Odometer(architecture(), seen),
-    )
-    seen[0] = 0  # building a task sends a record through the model
-    counts = trials.build().forget(task, bed.request).evidence.counts
+    assert isinstance(bed, NetworkBed)
+    own, seen = bed.watched()
+    ready = own.prepared(trials.build(), 0)
+    seen.count = 0  # what a preparation costs is no cost of the request
+    counts = trials.build().forget(ready.task, bed.request).evidence.counts
     least = counts["gradients"] + counts["forwards"]
     most = least + 2 * counts["products"]
-    if seen[0] > most:
-        return f"{seen[0]} records passed through the model and the evidence accounts for {most}"
-    if seen[0] < least:
-        return f"{seen[0]} records passed through the model and the evidence charges for {least}"
+    if seen.count > most:
+        return f"{seen.count} records passed through the model and the evidence accounts for {most}"
+    if seen.count < least:
+        return f"{seen.count} records passed through the model and the evidence charges for {least}"
     return ""

@@ -35,6 +35,7 @@ class Bed(ABC):
     kind: Kind
 
     has_statistics = False
+    quadratic = False
 
     def run(self, method: Unlearner, seed: int, budget: Budget | None) -> Result:
         """Run the method on a copy of the task, so that a method that changes its input spoils nothing here."""
@@ -44,6 +45,11 @@ class Bed(ABC):
         """Positions of the records that are kept."""
         members = np.arange(len(self.records)) if self.request.members is None else self.request.members
         return np.setdiff1d(members, self.request.forgotten)
+
+    def prepared(self, method: Unlearner, seed: int) -> "Bed":
+        """The same, made ready by a method that trains a model of its own before it can forget; else itself."""
+        del method, seed
+        return self
 
     @property
     @abstractmethod
@@ -106,6 +112,15 @@ def difference(left: Numbers, right: Numbers) -> float:
         gap = np.where(one == two, 0.0, np.abs(one - two))
         worst = max(worst, float(np.max(np.nan_to_num(gap, nan=np.inf, posinf=np.inf), initial=0.0)))
     return worst
+
+
+def namesakes(numbers: Numbers, name: str, shape: tuple[int, ...] | None = None) -> list[AnyArray]:
+    """Tensors called ``name``, of this shape where one is given; in an ensemble, also those of which a member's is called so."""
+    return [
+        value
+        for other, value in numbers.items()
+        if (other == name or other.endswith(f".{name}") or name.endswith(f".{other}")) and shape in {None, value.shape}
+    ]
 
 
 def size(numbers: Mapping[str, AnyArray]) -> float:

@@ -43,6 +43,11 @@ class ConvexBed(Bed):
         """Ridge rather than logistic regression."""
         return self.task.objective.loss == "squared"
 
+    @property
+    def quadratic(self) -> bool:  # type: ignore[override]
+        """Whether one Newton step reaches the minimum."""
+        return self.squared
+
     def copied(self) -> "ConvexBed":
         """Arrays of its own."""
         data, original = self.task.dataset, self.task.original

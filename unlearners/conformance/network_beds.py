@@ -2,10 +2,12 @@
 
 import copy
 import io
+import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,31 @@ from certify.models.networks.state import State
 from certify.unlearners.conformance.beds import Bed, Numbers, Which
 from certify.unlearners.evidence import Budget
 from certify.unlearners.interface import Kind, Result, Unlearner
-from certify.unlearners.networks.task import NetworkTask
+from certify.unlearners.networks.task import NetworkTask, OwnTask
 from certify.unlearners.task import Request
 
 RECIPE = Recipe("adam", lr=0.02, epochs=8, batch_size=16)
 RECORDS, HELD_OUT, CLASSES = 64, 48, 3
+
+
+@dataclass
+class Passed:
+    """Records that passed through a model; copies of the model share it.
+
+    Attributes:
+        count: their number, each as often as it passed; blank ones, by which shapes are found out, are none.
+        which: their bytes.
+    """
+
+    count: int = 0
+    which: set[bytes] = field(default_factory=set)
+
+    def positions(self, records: AnyArray) -> IntArray:
+        """Positions of the records that passed."""
+        return np.flatnonzero([record.tobytes() in self.which for record in records])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Passed":
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +67,18 @@ class NetworkBed(Bed):
         return any(True for _ in self.task.model.buffers())
 
     @property
+    def quadratic(self) -> bool:  # type: ignore[override]
+        """Whether one Newton step reaches the minimum."""
+        return self.task.loss == "squared"
+
+    def prepared(self, method: Unlearner, seed: int) -> "NetworkBed":
+        """With the task that the method's ``prepare`` makes, once."""
+        if not method.own_model or isinstance(self.task, OwnTask):
+            return self
+        prepare: Callable[[NetworkTask, int], OwnTask] = method.prepare  # type: ignore[attr-defined]
+        return replace(self, name=f"{self.name}, prepared", task=prepare(self.copied().task, seed))
+
+    @property
     def records(self) -> AnyArray:
         """Inputs."""
         return np.asarray(self.task.X)
@@ -60,6 +94,18 @@ class NetworkBed(Bed):
         if own.starts is None:
             return method.forget(own.task, own.request, budget, seed)
         return method.forget_fleet(own.task, [own.request], budget, [seed], starts=own.starts)[0]
+
+    def watched(self) -> tuple["NetworkBed", Passed]:
+        """With a model that keeps which records pass through it; models of a stack run one by one, so that no padding passes."""
+        seen, own, build = Passed(), self.copied().task, self.task.architecture
+        task = replace(
+            own,
+            model=Odometer(own.model, seen),
+            backend="loop",
+            initial=None if own.initial is None else Odometer(own.initial, seen),
+            architecture=None if build is None else lambda: Odometer(build(), seen),
+        )
+        return replace(self, task=task), seen
 
     def copied(self) -> "NetworkBed":
         """A model and arrays of its own."""
@@ -97,11 +143,14 @@ class NetworkBed(Bed):
         return replace(bed, request=Request.at(self.task, np.argsort(order)[self.request.forgotten]))
 
     def after(self, first: Result, then: Request, *, through_disk: bool = False) -> "NetworkBed":
-        """From the first result's state."""
+        """From the first result's state: numbers to start from, or the task of a method that has a memory of its own."""
+        name = f"{self.name}, then {then.forgotten.min()} to {then.forgotten.max()}"
+        if isinstance(first.state, OwnTask):
+            task = _reread(first.state, self.task) if through_disk else first.state
+            return replace(self, name=name, request=then, task=task)
         starts: State = first.state
         if through_disk:
             starts = State(_through_disk(starts.parameters), _through_disk(starts.buffers))
-        name = f"{self.name}, then {then.forgotten.min()} to {then.forgotten.max()}"
         return replace(self, name=name, request=then, starts=starts)
 
     def start(self) -> Numbers:
@@ -109,8 +158,9 @@ class NetworkBed(Bed):
         return _numbers(State.of(self.task.model) if self.starts is None else self.starts)
 
     def numbers(self, result: Result) -> Numbers:
-        """The state reached."""
-        return _numbers(result.state)
+        """The state reached; of a task that is the state, what it says its model is."""
+        state = result.state
+        return _numbers(State.of(state.model) if isinstance(state, OwnTask) else state)
 
     def shipped(self, result: Result) -> Numbers:
         """The tensors of the module that is returned."""
@@ -231,6 +281,14 @@ def _numbers(state: State) -> Numbers:
     return {n: v[0].detach().cpu().numpy().copy() for n, v in {**state.parameters, **state.buffers}.items()}
 
 
+def _reread(task: OwnTask, plain: NetworkTask) -> OwnTask:
+    """A state that is a task, written to a file by its own means and read again for the task it was made from."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "state"
+        task.save(path)
+        return task.load(path, plain)
+
+
 def _through_disk(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Written to bytes and read again; NumPy's format has no pickle in it."""
     file = io.BytesIO()
@@ -241,19 +299,19 @@ def _through_disk(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Odometer(nn.Module):
-    """A model that counts the records passing through it, whoever calls it and however it is copied or vectorised.
+    """A model that keeps which records pass through it, whoever calls it and however it is copied or vectorised.
 
     Attributes:
         inner: the model.
-        seen: one number, shared by all copies.
+        seen: shared by all copies.
     """
 
-    def __init__(self, inner: nn.Module, seen: list[int]) -> None:
+    def __init__(self, inner: nn.Module, seen: Passed) -> None:
         super().__init__()
-        self.inner, self.seen = inner, _Shared(seen)
+        self.inner, self.seen = inner, seen
 
     def forward(self, x: Tensor) -> Tensor:
-        """Count, then call the model."""
+        """Keep, then call the model."""
         _Mark.apply(x, self.seen)  # type: ignore[no-untyped-call]
         return self.inner(x)  # type: ignore[no-any-return]
 
@@ -261,24 +319,16 @@ class Odometer(nn.Module):
         """Nothing of its own."""
 
 
-class _Shared(list[int]):
-    """A list that a deep copy shares."""
-
-    def __init__(self, values: list[int]) -> None:
-        super().__init__()
-        self.values = values
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
-        return self
-
-
 class _Mark(torch.autograd.Function):
     """The identity; torch tells it over how many copies it is vectorised."""
 
     @staticmethod
-    def forward(x: Tensor, seen: _Shared, copies: int = 1) -> Tensor:
-        """Count the records; a blank input, by which shapes are found out, is none."""
-        seen.values[0] += int((x.flatten(1) != 0).any(dim=1).sum()) * copies
+    def forward(x: Tensor, seen: Passed, copies: int = 1) -> Tensor:
+        """Keep the records that are not blank."""
+        rows = x.detach().flatten(1)
+        rows = rows[(rows != 0).any(dim=1)]
+        seen.count += len(rows) * copies
+        seen.which.update(row.tobytes() for row in rows.cpu().numpy())
         return x.clone()
 
     @staticmethod
@@ -286,9 +336,11 @@ class _Mark(torch.autograd.Function):
         """Nothing to keep."""
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, seen: _Shared, copies: int = 1) -> tuple[Tensor, int | None]:
-        """One level of vectorisation."""
+    def vmap(info: Any, in_dims: Any, x: Tensor, seen: Passed, copies: int = 1) -> tuple[Tensor, int | None]:
+        """One level of vectorisation: one record for all, or each its own."""
         place = in_dims[0]
-        record = x if place is None else x.select(place, 0)
-        _Mark.apply(record, seen, copies * (1 if place is None else info.batch_size))  # type: ignore[no-untyped-call]
+        if place is None:
+            _Mark.apply(x, seen, copies * info.batch_size)  # type: ignore[no-untyped-call]
+        else:
+            _Mark.apply(x.movedim(place, 0).flatten(0, 1), seen, copies)  # type: ignore[no-untyped-call]
         return x, place

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from certify.core.errors import CertifyError, ConfigurationError
 from certify.core.knobs import check_names
-from certify.unlearners.conformance.beds import Bed
+from certify.unlearners.conformance.beds import Bed, Numbers
 from certify.unlearners.conformance.process import watched_process
 from certify.unlearners.evidence import Budget
 from certify.unlearners.interface import Kind, Result, Unlearner
@@ -31,6 +31,7 @@ class Trials:
     given: Mapping[str, Any] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     _runs: dict[Any, Result] = field(default_factory=dict, repr=False)
+    _starts: dict[str, Numbers] = field(default_factory=dict, repr=False)
 
     @cached_property
     def base(self) -> dict[str, Any]:
@@ -62,6 +63,13 @@ class Trials:
         with watched_process(self.left):
             return bed.run(self.build(), seed, budget)
 
+    def start(self, bed: Bed) -> Numbers:
+        """What the method starts from on a bed: the original's numbers, or those of the model of its own that it trained first."""
+        if bed.name not in self._starts:
+            with watched_process(self.left):
+                self._starts[bed.name] = bed.prepared(self.build(), 0).start()
+        return self._starts[bed.name]
+
     def beds(self, kind: Kind | None = None) -> list[Bed]:
         """The beds the method is for; one it refuses as not for this model or loss is left out.
 
@@ -81,6 +89,22 @@ class Trials:
         if not found and refusal is not None:
             raise refusal
         return [bed for bed in found if kind in {None, bed.kind}]
+
+    def linear_beds(self, kind: Kind | None = None) -> list[Bed]:
+        """The convex beds, and least squares as a network where the method takes it."""
+        method = self.method
+        found = self.beds("convex") if kind != "network" else []
+        if kind != "convex" and "network" in method.kinds and not method.own_model:
+            from certify.unlearners.conformance.network_beds import least_squares_bed
+
+            try:
+                self.run(least_squares_bed(), method.conformance.oracle)
+            except ConfigurationError:
+                return found
+            except CertifyError:
+                pass  # it is for this bed and fails on it: the checks say so
+            return [*found, least_squares_bed()]
+        return found
 
     @cached_property
     def _candidates(self) -> list[Bed]:

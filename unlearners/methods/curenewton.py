@@ -1,8 +1,10 @@
 """CureNewton (CuReNU): Newton steps whose damping finds itself through a cubic term."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -15,6 +17,7 @@ from certify.unlearners.cubic import CubicStep, cubic_step
 from certify.unlearners.evidence import Claim, Meter
 from certify.unlearners.interface import Kind, Unlearner
 from certify.unlearners.methods.newton import require_curvature, require_small_problem
+from certify.unlearners.probe import Probe
 
 if TYPE_CHECKING:
     from certify.models.networks.state import State
@@ -65,6 +68,10 @@ class CureNewton(Unlearner):
     claim: ClassVar[Claim] = Claim.APPROXIMATE
     kinds: ClassVar[tuple[Kind, ...]] = ("convex", "network")
     family: ClassVar[str] = "second-order"
+
+    quick: ClassVar[Mapping[str, Any]] = MappingProxyType({"steps": 3})
+    # On a quadratic objective no cubic term is needed.
+    conformance: ClassVar[Probe] = Probe(oracle={"L": 0.0, "steps": 1})
 
     L: Annotated[float, Field(ge=0)] | None = None
     steps: Annotated[int, Field(ge=1)] = 10

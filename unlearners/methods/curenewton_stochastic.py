@@ -1,8 +1,9 @@
 """Stochastic CureNewton (CuReNUS): cubic-regularised steps from two batches, by gradients and Hessian products alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -59,6 +60,10 @@ class CureNewtonStochastic(Unlearner):
     kinds: ClassVar[tuple[Kind, ...]] = ("network",)
     family: ClassVar[str] = "second-order"
     stochastic: ClassVar[bool] = True
+
+    quick: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"steps": 3, "inner_steps": 2, "batch_size": 16, "curvature_batch_size": 8}
+    )
 
     L: Annotated[float, Field(gt=0)] = 5.0
     steps: Annotated[int, Field(ge=1)] = 20

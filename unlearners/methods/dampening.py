@@ -1,7 +1,9 @@
 """SSD: dampen the parameters that matter more to the forgotten records than to the rest."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -11,6 +13,7 @@ from certify.unlearners.evidence import Claim
 from certify.unlearners.interface import Kind, Unlearner
 from certify.unlearners.networks.fisher import empirical_fisher
 from certify.unlearners.networks.meter import NetworkMeter
+from certify.unlearners.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class SelectiveDampening(Unlearner):
     kinds: ClassVar[tuple[Kind, ...]] = ("network",)
     family: ClassVar[str] = "dampen"
     reads_forgotten: ClassVar[bool] = True
+    # With so few records no weight matters ten times as much to the forgotten ones as to all.
+    quick: ClassVar[Mapping[str, Any]] = MappingProxyType({"selection": 1.0, "strength": 0.5})
+    conformance: ClassVar[Probe] = Probe(
+        rests="no weight matters more to a record that the model is sure of than to all"
+    )
 
     selection: Annotated[float, Field(gt=0)] = 10.0
     strength: Annotated[float, Field(ge=0)] = 1.0

@@ -47,6 +47,7 @@ class FisherForgetting(Unlearner):
     kinds: ClassVar[tuple[Kind, ...]] = ("network",)
     family: ClassVar[str] = "dampen"
     stochastic: ClassVar[bool] = True
+    one_shot: ClassVar[bool] = True
 
     alpha: Annotated[float, Field(gt=0)] = 1e-6
     floor: Annotated[float, Field(gt=0)] = 1e-8

@@ -14,6 +14,7 @@ from certify.unlearners.evidence import Claim
 from certify.unlearners.interface import Kind, Unlearner
 from certify.unlearners.networks.meter import NetworkMeter
 from certify.unlearners.networks.solvers import Solution, conjugate_gradient
+from certify.unlearners.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ class Influence(Unlearner):
     kinds: ClassVar[tuple[Kind, ...]] = ("network",)
     family: ClassVar[str] = "second-order"
     reads_forgotten: ClassVar[bool] = True
-    quick: ClassVar[Mapping[str, Any]] = MappingProxyType({"damping": 0.1})
+    quick: ClassVar[Mapping[str, Any]] = MappingProxyType({"damping": 0.1, "tolerance": 1e-2, "max_iterations": 12})
+    # On a quadratic objective the step is exact where nothing is added to the diagonal.
+    conformance: ClassVar[Probe] = Probe(oracle={"damping": 0.0, "tolerance": 1e-10, "max_iterations": 200})
 
     form: Literal["influence", "newton"] = "influence"
     curvature: Literal["gauss-newton", "hessian"] = "gauss-newton"

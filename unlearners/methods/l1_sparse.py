@@ -13,6 +13,7 @@ from certify.unlearners.evidence import Claim
 from certify.unlearners.interface import Kind
 from certify.unlearners.networks.meter import NetworkMeter
 from certify.unlearners.networks.repair import Repair
+from certify.unlearners.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class L1Sparse(Repair):
     kinds: ClassVar[tuple[Kind, ...]] = ("network",)
     family: ClassVar[str] = "gradient"
     stochastic: ClassVar[bool] = True
+    conformance: ClassVar[Probe] = Probe(others={"threshold": 0.1}, reports=("threshold",))
 
     gamma: Annotated[float, Field(ge=0)] = 5e-4
     threshold: Annotated[float, Field(ge=0)] = 1e-3

@@ -15,6 +15,10 @@ from certify.unlearners.networks.fresh import fresh_parts
 from certify.unlearners.networks.meter import NetworkMeter
 from certify.unlearners.networks.parts import check_frozen, last_layers, named_parts, only
 from certify.unlearners.networks.repair import Repair
+from certify.unlearners.probe import Probe
+
+_PROBE = Probe(others={"k": 2}, contexts={"parts": {"k": 2}})
+"""The head by its path is the last layer by its number."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class ExactLast(Unlearner):
     family: ClassVar[str] = "reinitialise"
     stochastic: ClassVar[bool] = True
     quick: ClassVar[Mapping[str, Any]] = MappingProxyType({"epochs": 3})
+    conformance: ClassVar[Probe] = _PROBE
 
     k: Annotated[int, Field(ge=1)] = 1
     parts: str | None = None
@@ -85,6 +90,7 @@ class CatastrophicLast(Repair):
     kinds: ClassVar[tuple[Kind, ...]] = ("network",)
     family: ClassVar[str] = "gradient"
     stochastic: ClassVar[bool] = True
+    conformance: ClassVar[Probe] = _PROBE
 
     k: Annotated[int, Field(ge=1)] = 1
     parts: str | None = None

@@ -19,6 +19,7 @@ from certify.unlearners.networks.meter import NetworkMeter
 from certify.unlearners.networks.pairing import resting, sampled, two_sided
 from certify.unlearners.networks.rewind import errors_of
 from certify.unlearners.networks.targets import Targets, logits_of, need_classes, soft_cross_entropy
+from certify.unlearners.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Lotus(Unlearner):
     family: ClassVar[str] = "distil"
     reads_forgotten: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True
+    # A model that rests has fewer passes over retained records behind it; with this margin none ever rests.
+    conformance: ClassVar[Probe] = Probe(steady={"margin": 0.99})
 
     lr: Annotated[float, Field(gt=0)] = 0.05
     epochs: Annotated[int, Field(ge=1)] = 10

@@ -14,6 +14,7 @@ from certify.core.errors import ConfigurationError, InputError
 from certify.unlearners.evidence import Claim, Meter
 from certify.unlearners.interface import Unlearner
 from certify.unlearners.methods.ngd_guarantee import promise
+from certify.unlearners.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Ngd(Unlearner):
     claim: ClassVar[Claim] = Claim.APPROXIMATE
     family: ClassVar[str] = "second-order"
     reads_forgotten: ClassVar[bool] = True
+    # The information of all records leaves an error of first order in the share forgotten, on squared error too.
+    conformance: ClassVar[Probe] = Probe(oracle={"information": "retained"}, reports=("guarantee",))
 
     information: Literal["full", "retained"] = "full"
     gradient: Literal["retained", "forgotten"] = "retained"
@@ -79,6 +82,7 @@ class Ngd(Unlearner):
 
     def _right(self, meter: Meter, gone: Problem, w: FloatArray) -> FloatArray:
         """What the step is solved for."""
+        meter.charge("gradients")
         removed = gone.gradient(w)
         if self.gradient == "forgotten":
             return removed
@@ -95,6 +99,7 @@ class Ngd(Unlearner):
         try:
             if self.information == "retained" and lost.records * lost.outputs >= lost.size:
                 return Factor(mine)(right)
+            meter.charge("hessians")
             everything = Factor(mine + lost.hessian(w))
             if self.information == "full":
                 return everything(right)
@@ -128,7 +133,10 @@ class Ngd(Unlearner):
         gradient = kept.smooth_gradient(w)
         meter.residual_norms.append(_norm(kept.shrink(w, gradient)))
         meter.charge("hessians")
-        matrix = kept.hessian(w) + (lost.hessian(w) if self.information == "full" else 0.0)
+        matrix = kept.hessian(w)
+        if self.information == "full":
+            meter.charge("hessians")
+            matrix = matrix + lost.hessian(w)
         lasso = np.broadcast_to(kept.lasso, kept.shape).ravel()
         target: FloatArray = w.ravel()
         for _ in range(50):

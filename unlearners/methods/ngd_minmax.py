@@ -1,8 +1,9 @@
 """NGD min/max for networks: natural-gradient ascent on the forgotten records and descent on the retained ones, in turn."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from certify.unlearners.interface import Kind, Unlearner
 from certify.unlearners.networks.curvature import Curvature, Products, exact, low_rank
 from certify.unlearners.networks.kronecker import kronecker
 from certify.unlearners.networks.meter import NetworkMeter, Which
+from certify.unlearners.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,27 @@ class NgdMinMax(Unlearner):
     reads_forgotten: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True
     ascends: ClassVar[bool] = True
+
+    quick: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {
+            "epochs": 2,
+            "ascent_epochs": 1,
+            "descent_passes": 1,
+            "batch_size": 32,
+            "iterations": 4,
+            "curvature_records": 16,
+        }
+    )
+    conformance: ClassVar[Probe] = Probe(
+        others={"rank": 2, "tolerance": 0.5, "refresh": 2, "curvature_records": 8},
+        contexts={
+            "rank": {"curvature": "low-rank"},
+            "perturbation": {"first": "perturb"},
+            "refresh": {},
+            "tolerance": {},
+            "curvature_records": {},
+        },
+    )
 
     lr: Annotated[float, Field(gt=0)] = 0.05
     epochs: Annotated[int, Field(ge=1)] = 12

@@ -40,6 +40,10 @@ class SalUn(RandomLabels):
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
 
+    def share_moved(self) -> float:
+        """The mask's share."""
+        return self.share
+
     def run_networks(self, meter: NetworkMeter, state: State) -> State:
         """One gradient of all forgotten records for the mask, then one step a batch."""
         gradient = meter.mean_gradient(state, meter.records("forget"))

@@ -17,13 +17,13 @@ from certify.core.files import read_bytes, write_file
 from certify.core.streams import stream
 from certify.models.networks.state import State
 from certify.unlearners.networks.ensemble import Ensemble, joined
-from certify.unlearners.networks.task import NetworkTask
+from certify.unlearners.networks.task import NetworkTask, OwnTask
 
 FORMAT = "certify-sisa/1"
 
 
 @dataclass(frozen=True, eq=False)
-class SisaTask(NetworkTask):
+class SisaTask(OwnTask):
     """The task of the ensemble: its ``model`` is the ensemble, and it carries what later requests need. Secret.
 
     Attributes:
@@ -52,6 +52,14 @@ class SisaTask(NetworkTask):
     def shards(self) -> int:
         """S."""
         return self.checkpoints[0].models
+
+    def save(self, path: Path) -> str:
+        """See :func:`save`."""
+        return save(path, self)
+
+    def load(self, path: Path, task: NetworkTask) -> "SisaTask":
+        """See :func:`load`."""
+        return load(path, task)
 
     def stages(self, alive: np.ndarray[Any, np.dtype[np.bool_]]) -> list[list[IntArray]]:
         """For each slice, and for each shard, positions of the records that are trained on in this stage (slices so far)."""

@@ -1,7 +1,9 @@
 """A network, the records it was trained on, and how it was trained."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -165,6 +167,21 @@ class NetworkTask:
         return linear[-1]
 
 
+class OwnTask(NetworkTask, ABC):
+    """A task that a method with a model and a memory of its own makes for itself, by its ``prepare`` or as the state of a result.
+
+    Its ``model`` is the method's, and it carries what later requests need.
+    """
+
+    @abstractmethod
+    def save(self, path: Path) -> str:
+        """Write what it carries to a file; returns the file's SHA-256."""
+
+    @abstractmethod
+    def load(self, path: Path, task: NetworkTask) -> "OwnTask":
+        """Read what :meth:`save` of such a task wrote, for the plain task that it was made from."""
+
+
 def device_named(name: str) -> torch.device:
     """A torch device by name, "auto" being a GPU where there is one.
 
@@ -204,7 +221,7 @@ def _check_lengths(X: Any, y: Any, what: str) -> None:
 
 
 def _check_classes(task: NetworkTask) -> None:
-    """One record through the model: its outputs must have a place for each class."""
+    """A blank record through the model: its outputs must have a place for each class."""
     labels = torch.as_tensor(task.y)
     if task.loss != "cross-entropy" or labels.dim() != 1:
         return
@@ -214,7 +231,8 @@ def _check_classes(task: NetworkTask) -> None:
     try:
         with torch.no_grad():
             device = next(iter(task.model.parameters()), torch.empty(0)).device
-            outputs = task.model.eval()(as_tensors(task.X[:1], task.y[:1], task.model, device)[0])
+            blank = torch.zeros_like(torch.as_tensor(task.X[:1]))
+            outputs = task.model.eval()(as_tensors(blank, task.y[:1], task.model, device)[0])
     except (RuntimeError, ValueError, IndexError, TypeError):
         first = torch.as_tensor(task.X[:1])
         raise InputError(
