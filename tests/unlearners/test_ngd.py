@@ -103,11 +103,11 @@ def test_n1_the_information_is_the_expectation_over_the_models_own_labels(loss, 
             score = np.outer(slope, row).ravel()
             expected += odds * np.outer(score, score)
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(information(problem).hessian(w), expected, rtol=0, atol=1e-13 * scale)
-    np.testing.assert_allclose(problem.hessian(w), expected, rtol=0, atol=1e-13 * scale)
+    np.testing.assert_allclose(information(problem).hessian(w), expected, rtol=0, atol=2e-14 * scale)
+    np.testing.assert_allclose(problem.hessian(w), expected, rtol=0, atol=2e-14 * scale)
     measured("N1", error=np.abs(information(problem).hessian(w) - expected).max() / scale)
     V = roots(information(problem), w)
-    np.testing.assert_allclose(V @ V.T + 0.7 * np.eye(problem.size), expected, rtol=0, atol=1e-13 * scale)
+    np.testing.assert_allclose(V @ V.T + 0.7 * np.eye(problem.size), expected, rtol=0, atol=2e-14 * scale)
 
 
 def densities():
@@ -161,7 +161,7 @@ def test_n2_ridge_is_exact_with_the_retained_information_and_only_with_it(m, rig
     kept, lost = split(Objective("squared", l2=4.0), X, y, np.arange(m))
     start, goal = minimiser(bind(kept.objective, X, y)), minimiser(kept)
     undone = far(start, goal)
-    assert far(step(kept, lost, start, information="retained", gradient=right)[0], goal) < 1e-12
+    assert far(step(kept, lost, start, information="retained", gradient=right)[0], goal) < 1e-13
     missed = far(step(kept, lost, start, information="full", gradient=right)[0], goal)
     measured("N2", error=far(step(kept, lost, start, information="retained", gradient=right)[0], goal), full=missed)
     assert 1e-6 * undone < missed < undone
@@ -175,7 +175,7 @@ def test_n3_down_dating_is_recomputing(loss, outputs, measured):
     w = np.random.default_rng(2).normal(size=kept.shape) / 3
     everything = kept.hessian(w) + bare.hessian(w)
     V = roots(bare, w)
-    np.testing.assert_allclose(everything - V @ V.T, kept.hessian(w), rtol=0, atol=1e-13 * np.abs(everything).max())
+    np.testing.assert_allclose(everything - V @ V.T, kept.hessian(w), rtol=0, atol=1e-14 * np.abs(everything).max())
     measured("N3", error=np.abs(everything - V @ V.T - kept.hessian(w)).max() / np.abs(everything).max())
     right = np.random.default_rng(3).normal(size=kept.shape)
     found, truth = Downdated(Factor(everything), V)(right), Factor(kept.hessian(w))(right)
@@ -455,7 +455,7 @@ def test_n8_the_retained_gradient_is_the_training_residual_less_the_forgotten_on
     mean = bind(Objective("logistic", l2=lam * (n - m)), kept.X, np.where(kept.targets > 0, 1, 0)).gradient(start)
     each = bare.gradient(start) + m * lam * start
     measured("N8", error=np.abs(mean / (n - m) - (n / (n - m) * residual / n - each / (n - m))).max())
-    np.testing.assert_allclose(mean / (n - m), n / (n - m) * residual / n - each / (n - m), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(mean / (n - m), n / (n - m) * residual / n - each / (n - m), rtol=0, atol=1e-14)
 
 
 # N9: noise for the guarantee
