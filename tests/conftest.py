@@ -19,6 +19,31 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--measured", action="store_true", help="print what the rows of docs/acceptance.md measured")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not terminalreporter.config.getoption("--measured"):
+        return
+    terminalreporter.section("measured")
+    for report in terminalreporter.getreports("passed"):
+        for row, values in report.user_properties:
+            terminalreporter.write_line(f"{row}: {values}  [{report.nodeid.rpartition('/')[2]}]")
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Note what a row of docs/acceptance.md measured, ``measured("N2", error=1e-15)``; ``--measured`` prints it."""
+
+    def note(row: str, **values: float) -> None:
+        record_property(
+            row, ", ".join(f"{name.replace('_', ' ')} {float(value):.2g}" for name, value in values.items())
+        )
+
+    return note
+
+
 @dataclass(frozen=True)
 class Finished:
     """How a run of the command ended."""

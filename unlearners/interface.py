@@ -202,6 +202,11 @@ class Unlearner(metaclass=_Strict):
         parameters = self.run(meter, start)
         model = LinearWeights.from_parameters(parameters, intercept=task.objective.fit_intercept)
         claim, reason = meter.claim or (self.claim, "")
+        if not task.objective.l2 > 0:
+            claim, reason = (
+                Claim.NONE,
+                "l2 is 0: without strong convexity nothing can be claimed of the distance to a minimum",
+            )
         evidence = Evidence(
             method=self.name,
             knobs=self.knobs(),

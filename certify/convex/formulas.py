@@ -213,7 +213,10 @@ def ngd_published(facts: Facts) -> float:
 
 def needs_modulus(facts: Facts) -> str:
     """Why strong convexity everywhere is missing; empty when it is not."""
-    return "" if facts.modulus > 0 else "an intercept without penalty leaves no modulus that holds everywhere"
+    if facts.modulus > 0:
+        return ""
+    free = "an intercept without penalty" if facts.start.retained.objective.l2 > 0 else "no penalty"
+    return f"{free} leaves no modulus that holds everywhere"
 
 
 def needs_lipschitz(facts: Facts) -> str:

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from certify.core.rounding import format_upper
 from certify.core.verdict import Verdict
 from certify.gate.check import check
 from certify.gate.verify import verify
 from certify.reports.schema import parse_document
+from certify.reports.text import render_text
 
 
 @pytest.mark.parametrize("loss", ["logistic", "softmax", "squared", "poisson"])
@@ -23,6 +25,17 @@ def test_they_stand_beside_the_measured_certificate(build, loss):
     for item in bounds.values():
         assert item["proven"] == (not item["reason"])
         assert (item["value"] is None) <= bool(item["reason"])
+
+
+def test_the_text_prints_the_worst_case_beside_the_measured_distance(project):
+    """Row 4.6 of docs/acceptance.md: orders of magnitude apart, and whoever reads the verdict sees both."""
+    document = check(project.path).document
+    bounds = {item["name"]: item["value"] for item in document["one_step"]["bounds"] if item["step"] == "newton"}
+    worst, measured = bounds["worst case, right constants"], bounds["measured after the step"]
+    assert worst > 100 * measured
+    shown = " ".join(render_text(parse_document(json.dumps(document), where="x")).split())
+    for name, value in (("worst case, right constants", worst), ("measured after the step", measured)):
+        assert f"{name} {format_upper(value)}" in shown
 
 
 def test_no_original_no_bounds(project):

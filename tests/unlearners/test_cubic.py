@@ -60,10 +60,12 @@ def test_the_step_is_a_global_minimiser(kind, L, low):
 
 
 @pytest.mark.parametrize("kind", ["definite", "singular", "indefinite"])
-def test_at_ordinary_sizes_the_residuals_are_a_few_roundings(kind):
+def test_at_ordinary_sizes_the_residuals_are_a_few_roundings(kind, measured):
     """C1 and C2 with absolute tolerances."""
     H, g, _ = problem(kind, scale=0.1)
     found = cubic_step(H, g, 5.0)
+    measured("C1", stationarity=found.stationarity, smallest_eigenvalue=found.curvature)
+    measured("C2", gap=abs(found.gap))
     assert found.stationarity < 1e-14
     assert found.curvature > -1e-14
     assert abs(found.gap) < 1e-15
@@ -72,11 +74,12 @@ def test_at_ordinary_sizes_the_residuals_are_a_few_roundings(kind):
 @pytest.mark.parametrize("kind", EIGENVALUES)
 @pytest.mark.parametrize("scale", [1e-150, 1e-14, 1e-9, 1e-4, 1.0, 1e2])
 @pytest.mark.parametrize("low", [None, 0.0])
-def test_no_size_of_the_gradient_is_too_small_or_too_large(kind, scale, low):
+def test_no_size_of_the_gradient_is_too_small_or_too_large(kind, scale, low, measured):
     """C11: a search with an absolute floor fails or never ends at the small ones."""
     H, g, _ = problem(kind, scale=scale, low=low)
     found = cubic_step(H, g, 1.0)
     assert violation(H, g, 1.0, found.step) < 1e-13
+    measured("C11", violation=violation(H, g, 1.0, found.step), iterations=found.iterations)
     assert found.secular < 1e-12
     assert found.iterations <= 12
     if kind == "definite":  # here the residual has to be small beside g itself
@@ -96,7 +99,7 @@ def test_the_radius_lies_in_its_closed_bracket(kind, L):
 
 @pytest.mark.parametrize("kind", ["definite", "singular", "indefinite", "multiple"])
 @pytest.mark.parametrize("low", [None, 0.0])
-def test_no_search_finds_a_lower_value(kind, low):
+def test_no_search_finds_a_lower_value(kind, low, measured):
     """C3: 20,000 perturbations of the step and 20 descents from elsewhere."""
     H, g, _ = problem(kind, low=low)
     found, rng = cubic_step(H, g, 1.0), np.random.default_rng(1)
@@ -104,6 +107,7 @@ def test_no_search_finds_a_lower_value(kind, low):
     directions = rng.normal(size=(20_000, SIZE))
     points = found.step + sizes[:, None] * found.radius * directions / np.linalg.norm(directions, axis=1)[:, None]
     values = points @ g + 0.5 * np.sum((points @ H) * points, axis=1) + np.linalg.norm(points, axis=1) ** 3 / 6
+    measured("C3", above=values.min() - found.value)
     assert values.min() > found.value - 1e-12
     for _ in range(20):
         other = minimize(
@@ -140,11 +144,12 @@ def test_without_a_gradient_the_step_leaves_a_saddle_and_stays_at_a_minimum():
         assert np.array_equal(cubic_step(bowl, np.zeros(2), 1.0).step, np.zeros(2))
 
 
-def test_both_ends_of_L():
+def test_both_ends_of_L(measured):
     """C10: towards Newton's step, and towards ``-sqrt(2 / (L ||g||)) g``."""
     H, g, _ = problem("definite")
     newton = -np.linalg.solve(H, g)
     assert np.linalg.norm(cubic_step(H, g, 1e-10).step - newton) < 1e-8 * np.linalg.norm(newton)
+    measured("C10", error=np.linalg.norm(cubic_step(H, g, 1e-10).step - newton) / np.linalg.norm(newton))
     np.testing.assert_allclose(cubic_step(H, g, 0.0).step, newton, rtol=1e-11)
     far = cubic_step(H, g, 1e16).step
     cauchy = -math.sqrt(2 / (1e16 * np.linalg.norm(g))) * g

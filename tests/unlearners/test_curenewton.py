@@ -7,6 +7,7 @@ from scipy.special import expit
 from certify import Objective, unlearners
 from certify.core.errors import ConfigurationError, InputError
 from certify.data.dataset import Dataset
+from certify.models.weights import LinearWeights
 from certify.unlearners import Claim, ConvexTask, Request
 from certify.unlearners.methods.curenewton import hessian_lipschitz
 
@@ -45,7 +46,7 @@ def test_the_constant_of_the_sum_is_the_sum_of_cubes(logistic):
         assert np.linalg.norm(difference, 2) <= direct * np.linalg.norm(other - w)
 
 
-def test_each_step_falls_as_far_as_promised_and_ends_where_promised(logistic):
+def test_each_step_falls_as_far_as_promised_and_ends_where_promised(logistic, measured):
     """C7 and C9, recomputed from the weights: decrease, gradient, certificate."""
     problem = logistic.task.retained_problem(logistic.request)
     own, mu = hessian_lipschitz(problem), 2.5
@@ -55,7 +56,10 @@ def test_each_step_falls_as_far_as_promised_and_ends_where_promised(logistic):
         after = result.state
         r = float(np.linalg.norm(after - before))
         assert result.evidence.traces["radius"] == (pytest.approx(r, rel=1e-6, abs=1e-15),)
+        slope = np.linalg.norm(problem.gradient(after)) / (own * r**2) if r else 0.0
         if r > 1e-5:  # below, values of F no longer tell
+            fall = problem.value(before) - problem.value(after)
+            measured("C7", fall_over_bound=fall / (own / 12 * r**3), gradient_over_bound=slope)
             assert problem.value(after) <= problem.value(before) - own / 12 * r**3
         assert np.linalg.norm(problem.gradient(after)) <= own * r**2 + 1e-11
         errors.append(float(np.linalg.norm(after - retrained)))
@@ -64,8 +68,26 @@ def test_each_step_falls_as_far_as_promised_and_ends_where_promised(logistic):
         assert errors[-1] <= result.evidence.solver["certificate before rounding"] + 1e-11
         assert logistic.distance(result.model) >= errors[-1] - 1e-12
         before = after
+    measured("C9", **{f"after {k}": error for k, error in enumerate(errors[:5], start=1)})
     assert errors[0] > 1e-4
     assert errors[-1] < 1e-9
+
+
+def test_the_derived_L_falls_where_too_small_a_one_overshoots():
+    """C7's control: from where the loss is flat, Newton's step and a small L leap and raise F; the derived L never does."""
+    X = np.array([[1.0], [-1.0], [0.8]])
+    data = Dataset(X, np.array([1.0, -1.0, 1.0]), np.arange(3))
+    task = ConvexTask(Objective("logistic", l2=1e-3), data, LinearWeights(np.array([-12.0])))
+    request = Request.at(data, np.array([2]))
+    problem = task.retained_problem(request)
+    own, before = hessian_lipschitz(problem), np.array([[-12.0]])
+    for L, falls in ((None, True), (0.0, False), (1e-6 * own, False)):
+        after = CURE(L=L, steps=1).forget(task, request).state
+        assert (problem.value(after) < problem.value(before)) == falls
+        if falls:
+            length = float(np.linalg.norm(after - before))
+            assert problem.value(after) <= problem.value(before) - own / 12 * length**3
+            assert np.linalg.norm(problem.gradient(after)) <= own * length**2
 
 
 @pytest.mark.parametrize("name", ["logistic", "logistic-intercept", "softmax", "pseudo-huber", "one-vs-rest"])

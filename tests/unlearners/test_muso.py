@@ -80,9 +80,10 @@ EXACT = {
 
 
 @pytest.mark.parametrize("knobs", EXACT.values(), ids=EXACT)
-def test_m3_it_lands_on_the_retrained_weights_and_claims_what_it_measured(case, knobs):
+def test_m3_it_lands_on_the_retrained_weights_and_claims_what_it_measured(case, knobs, measured):
     result = forget(case, **knobs)
     error = case.error(result)
+    measured("M3", error=error)
     assert error < 1e-10
     assert result.claim == Claim.EXACT
     assert result.evidence.solver["distance"] == pytest.approx(error, rel=1e-3, abs=1e-12)
@@ -116,10 +117,11 @@ def warned(result):
     return " / ".join(text for text in result.evidence.warnings if text.startswith("not exact: "))
 
 
-def test_m4_adam_ends_elsewhere_and_nothing_is_claimed(case):
+def test_m4_adam_ends_elsewhere_and_nothing_is_claimed(case, measured):
     result = forget(case, **{**SGD, "optimiser": "adam", "lr": 0.01, "epochs": 600})
     assert case.error(result) > 0.2
     moved = result.state.parameters["weight"][0].T.numpy() - case.start
+    measured("M4", error=case.error(result), outside=outside_row_space(case.Z, moved))
     assert outside_row_space(case.Z, moved) > 0.1
     assert result.claim == Claim.NONE
     assert "adam is not plain SGD" in warned(result)
@@ -263,8 +265,9 @@ ALTERNATING = {
 }
 
 
-def test_m9_the_network_algorithm_reduces_to_the_theorem_with_squared_loss_soft_labels_and_sgd(case):
+def test_m9_the_network_algorithm_reduces_to_the_theorem_with_squared_loss_soft_labels_and_sgd(case, measured):
     result = forget(case, **ALTERNATING)
+    measured("M9", error=case.error(result))
     assert case.error(result) < 1e-7
     assert result.claim == Claim.NONE
     assert "the projector is ridged and made from a sample" in warned(result)
@@ -272,7 +275,7 @@ def test_m9_the_network_algorithm_reduces_to_the_theorem_with_squared_loss_soft_
     assert case.error(part) > 1e-3
 
 
-def test_m9_with_cross_entropy_and_hard_labels_it_does_not():
+def test_m9_with_cross_entropy_and_hard_labels_it_does_not(measured):
     """Frozen features, the original trained by SGD; retraining from the same start, as long, is what it should be."""
     given, _, _ = frozen_case()
     task = replace(given, loss="cross-entropy", recipe=Recipe("sgd", lr=0.5, epochs=60, batch_size=60))
@@ -283,6 +286,7 @@ def test_m9_with_cross_entropy_and_hard_labels_it_does_not():
     result = MUSO(optimiser="sgd", lr=0.5, epochs=60, batch_size=60).forget(task, request)
     original = head_weights(task.model)
     error = np.linalg.norm(head_weights(result.model) - retrained) / np.linalg.norm(original - retrained)
+    measured("M9", cross_entropy=error)
     assert error > 0.5
     assert result.claim == Claim.NONE
     for text in ("the loss is cross-entropy, not squared", "hard labels lose the retrained weights"):

@@ -92,7 +92,7 @@ def scores_and_odds(loss, z):
 
 
 @pytest.mark.parametrize(("loss", "outputs"), [("logistic", 1), ("softmax", 4), ("poisson", 1), ("squared", 1)])
-def test_n1_the_information_is_the_expectation_over_the_models_own_labels(loss, outputs):
+def test_n1_the_information_is_the_expectation_over_the_models_own_labels(loss, outputs, measured):
     X, y = table(loss, n=40, outputs=outputs)
     problem = bind(Objective(loss, l2=0.7, fit_intercept=True), X, y, outputs)
     w = np.random.default_rng(1).normal(size=problem.shape) / 2
@@ -103,10 +103,11 @@ def test_n1_the_information_is_the_expectation_over_the_models_own_labels(loss, 
             score = np.outer(slope, row).ravel()
             expected += odds * np.outer(score, score)
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(information(problem).hessian(w), expected, rtol=0, atol=1e-13 * scale)
-    np.testing.assert_allclose(problem.hessian(w), expected, rtol=0, atol=1e-13 * scale)
+    np.testing.assert_allclose(information(problem).hessian(w), expected, rtol=0, atol=2e-14 * scale)
+    np.testing.assert_allclose(problem.hessian(w), expected, rtol=0, atol=2e-14 * scale)
+    measured("N1", error=np.abs(information(problem).hessian(w) - expected).max() / scale)
     V = roots(information(problem), w)
-    np.testing.assert_allclose(V @ V.T + 0.7 * np.eye(problem.size), expected, rtol=0, atol=1e-13 * scale)
+    np.testing.assert_allclose(V @ V.T + 0.7 * np.eye(problem.size), expected, rtol=0, atol=2e-14 * scale)
 
 
 def densities():
@@ -155,25 +156,27 @@ def test_n1_a_hinge_has_none_and_is_refused(cases, loss):
 
 @pytest.mark.parametrize("m", [1, 5, 100, 300])
 @pytest.mark.parametrize("right", ["retained", "forgotten"])
-def test_n2_ridge_is_exact_with_the_retained_information_and_only_with_it(m, right):
+def test_n2_ridge_is_exact_with_the_retained_information_and_only_with_it(m, right, measured):
     X, y = table("squared", n=400)
     kept, lost = split(Objective("squared", l2=4.0), X, y, np.arange(m))
     start, goal = minimiser(bind(kept.objective, X, y)), minimiser(kept)
     undone = far(start, goal)
-    assert far(step(kept, lost, start, information="retained", gradient=right)[0], goal) < 1e-12
+    assert far(step(kept, lost, start, information="retained", gradient=right)[0], goal) < 1e-13
     missed = far(step(kept, lost, start, information="full", gradient=right)[0], goal)
+    measured("N2", error=far(step(kept, lost, start, information="retained", gradient=right)[0], goal), full=missed)
     assert 1e-6 * undone < missed < undone
 
 
 @pytest.mark.parametrize(("loss", "outputs"), [("logistic", 1), ("softmax", 4), ("poisson", 1)])
-def test_n3_down_dating_is_recomputing(loss, outputs):
+def test_n3_down_dating_is_recomputing(loss, outputs, measured):
     X, y = table(loss, n=200, outputs=outputs)
     kept, lost = split(Objective(loss, l2=1.0, fit_intercept=True), X, y, np.arange(0, 24, 8), outputs)
     bare = replace(lost, objective=replace(lost.objective, l2=0.0))
     w = np.random.default_rng(2).normal(size=kept.shape) / 3
     everything = kept.hessian(w) + bare.hessian(w)
     V = roots(bare, w)
-    np.testing.assert_allclose(everything - V @ V.T, kept.hessian(w), rtol=0, atol=1e-13 * np.abs(everything).max())
+    np.testing.assert_allclose(everything - V @ V.T, kept.hessian(w), rtol=0, atol=1e-14 * np.abs(everything).max())
+    measured("N3", error=np.abs(everything - V @ V.T - kept.hessian(w)).max() / np.abs(everything).max())
     right = np.random.default_rng(3).normal(size=kept.shape)
     found, truth = Downdated(Factor(everything), V)(right), Factor(kept.hessian(w))(right)
     np.testing.assert_allclose(found, truth, rtol=0, atol=1e-12 * np.abs(truth).max())
@@ -213,9 +216,11 @@ def newton(kept, lost, start):
 
 @pytest.mark.parametrize("loss", ["logistic", "softmax", "poisson"])
 @pytest.mark.parametrize(("kind", "right"), VARIANTS)
-def test_n4_canonical_links_err_by_the_square_of_the_share(loss, kind, right):
+def test_n4_canonical_links_err_by_the_square_of_the_share(loss, kind, right, measured):
     outputs = 3 if loss == "softmax" else 1
-    assert slope(loss, ngd_step(information=kind, gradient=right), outputs) == pytest.approx(2, abs=0.06)
+    found = slope(loss, ngd_step(information=kind, gradient=right), outputs)
+    measured("N4", slope=found)
+    assert found == pytest.approx(2, abs=0.06)
 
 
 @pytest.mark.parametrize("loss", ["gamma", "log-cosh", "pseudo-huber"])
@@ -255,7 +260,7 @@ class ProbitInformation(ProbitProblem):
     expected = True
 
 
-def test_n5_probit_too():
+def test_n5_probit_too(measured):
     def of(problem, kind):
         return kind(problem.objective, problem.X, problem.targets, problem.weights, 1)
 
@@ -275,11 +280,12 @@ def test_n5_probit_too():
         for name, kind in (("information", ProbitInformation), ("hessian", ProbitProblem)):
             errors[name].append(far(start - Factor(of(parts[0], kind).hessian(start))(gradient), goal))
     found = {name: np.polyfit(np.log(SHARES), np.log(values), 1)[0] for name, values in errors.items()}
+    measured("N5", **found)
     assert found["information"] == pytest.approx(1, abs=0.06)
     assert found["hessian"] == pytest.approx(2, abs=0.06)
 
 
-def test_n6_the_empirical_information_is_another_matrix_and_ten_times_worse():
+def test_n6_the_empirical_information_is_another_matrix_and_ten_times_worse(measured):
     X, y = table(n=2000, d=10, seed=0)
     kept, lost = split(Objective("logistic", l2=20.0), X, y, np.arange(20))
     start, goal = minimiser(bind(kept.objective, X, y)), minimiser(kept)
@@ -290,6 +296,9 @@ def test_n6_the_empirical_information_is_another_matrix_and_ten_times_worse():
     wrong = far(start + np.linalg.solve(empirical, removed[0])[None], goal)
     for kind, right in VARIANTS:
         assert wrong > 10 * far(step(kept, lost, start, information=kind, gradient=right)[0], goal)
+    measured(
+        "N6", times=min(wrong / far(step(kept, lost, start, information=k, gradient=r)[0], goal) for k, r in VARIANTS)
+    )
     full = information(bind(kept.objective, X, y)).hessian(start)
     assert np.linalg.norm(empirical - full) > 0.05 * np.linalg.norm(full)
 
@@ -367,7 +376,7 @@ def test_n7_the_guarantee_is_that_of_the_mean_convention_with_n_minus_m_and_the_
     assert M * m**2 / (2 * mu**3 * (n - m) ** 2) < newton_error
 
 
-def test_n7_shapes_residual_near_worst_case_far():
+def test_n7_shapes_residual_near_worst_case_far(measured):
     """2,000 records, 10 features, lambda 0.01: the residual is a few times loose, the worst case by orders of magnitude."""
     X, y = table(n=2000, d=10, seed=0)
     start = minimiser(bind(Objective("logistic", l2=20.0), X, y))
@@ -384,6 +393,7 @@ def test_n7_shapes_residual_near_worst_case_far():
             assert truth[kind] <= certified < 20 * truth[kind]
             assert meter.solver["gamma"] > 1e3 * certified
             assert certified <= meter.solver["gamma_data"] * (1 + 1e-9)
+        measured("N7", forgotten=m, full=truth["full"], retained=truth["retained"], undone=far(start, goal))
         assert truth["retained"] < 0.7 * truth["full"] < truth["full"] < 0.1 * far(start, goal)
 
 
@@ -430,7 +440,7 @@ def test_one_vs_rest_heads_pull_together():
 
 
 @pytest.mark.parametrize("off", [0.0, 0.3])
-def test_n8_the_retained_gradient_is_the_training_residual_less_the_forgotten_one(off):
+def test_n8_the_retained_gradient_is_the_training_residual_less_the_forgotten_one(off, measured):
     n, m, lam = 200, 30, 0.05
     X, y = table(n=n, seed=4)
     objective = Objective("logistic", l2=lam * n)
@@ -444,7 +454,8 @@ def test_n8_the_retained_gradient_is_the_training_residual_less_the_forgotten_on
     # the mean convention: the residual is amplified by n / (n - m)
     mean = bind(Objective("logistic", l2=lam * (n - m)), kept.X, np.where(kept.targets > 0, 1, 0)).gradient(start)
     each = bare.gradient(start) + m * lam * start
-    np.testing.assert_allclose(mean / (n - m), n / (n - m) * residual / n - each / (n - m), rtol=0, atol=1e-13)
+    measured("N8", error=np.abs(mean / (n - m) - (n / (n - m) * residual / n - each / (n - m))).max())
+    np.testing.assert_allclose(mean / (n - m), n / (n - m) * residual / n - each / (n - m), rtol=0, atol=1e-14)
 
 
 # N9: noise for the guarantee
@@ -488,7 +499,7 @@ def test_n9_the_noise_has_the_covariance_and_an_attack_stays_within_the_promise(
 # N10, the cost of a request
 
 
-def test_n10_a_kept_factor_makes_a_request_cheap():
+def test_n10_a_kept_factor_makes_a_request_cheap(measured):
     X, y = table(n=6000, d=250, seed=1)
     objective = Objective("logistic", l2=60.0)
     whole, start = bind(objective, X, y), np.zeros((1, 250))
@@ -505,6 +516,7 @@ def test_n10_a_kept_factor_makes_a_request_cheap():
 
     request = shortest(lambda: factor(lost.gradient(start)))
     one_step = shortest(lambda: newton_step(kept, start, kept.gradient(start)))
+    measured("N10", newton_over_request=one_step / request)
     assert 5 * request < one_step
     assert 2 * one_step < shortest(lambda: minimiser_in(kept, 5))
 

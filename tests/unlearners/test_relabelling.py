@@ -62,16 +62,18 @@ def test_the_features_are_of_norm_one_and_approximate_the_gaussian_kernel():
         FourierFeatures.draw(4, 20, sigma=0)
 
 
-def test_m1_the_three_label_formulas_agree(linear):
+def test_m1_the_three_label_formulas_agree(linear, measured):
     by_targets = labels_from_targets(linear.Z_u, linear.Z_r, linear.y_r, linear.w_0)
     by_weights = labels_from_weights(linear.Z_u, linear.Z_r, linear.w_p, linear.w_0)
     told = labels_from_retrained(linear.Z_u, linear.w_r)
-    assert max(np.abs(by_targets - told).max(), np.abs(by_weights - told).max()) < 1e-12
+    measured("M1", error=max(np.abs(by_targets - told).max(), np.abs(by_weights - told).max()))
+    assert max(np.abs(by_targets - told).max(), np.abs(by_weights - told).max()) < 1e-13
     assert np.abs(told - linear.y[-6:]).max() > 0.1
 
 
-def test_m2_the_limit_on_the_new_labels_is_the_retrained_weights(linear):
+def test_m2_the_limit_on_the_new_labels_is_the_retrained_weights(linear, measured):
     assert linear.error(limit(linear.Z, linear.labels, linear.w_p)) < 1e-12
+    measured("M2", error=linear.error(limit(linear.Z, linear.labels, linear.w_p)))
     assert linear.error(linear.w_p) == 1
 
 
@@ -96,7 +98,7 @@ DESCENTS = {
 
 @pytest.mark.parametrize("how", DESCENTS.values(), ids=DESCENTS)
 def test_m3_real_descent_lands_on_the_retrained_weights(linear, how):
-    assert linear.error(descend(linear.Z, linear.labels, linear.w_p, **how)) < 1e-10
+    assert linear.error(descend(linear.Z, linear.labels, linear.w_p, **how)) < 1e-12
 
 
 @pytest.mark.parametrize("order", ["full", "cyclic", "random"])
@@ -121,7 +123,7 @@ def test_a_ridge_costs_its_share_of_the_smallest_eigenvalue(linear, ridge):
     assert 0.01 * ridge / smallest < error < 10 * ridge / smallest
 
 
-def test_m5_weight_decay_needs_other_labels(linear):
+def test_m5_weight_decay_needs_other_labels(linear, measured):
     decay, identity = 1e-3, np.eye(linear.Z.shape[1])
 
     def ridge(Z, y):
@@ -134,25 +136,27 @@ def test_m5_weight_decay_needs_other_labels(linear):
         kind: np.linalg.norm(ridge(linear.Z, y) - w_r) / np.linalg.norm(w_p - w_r)
         for kind, y in (("naive", naive), ("consistent", consistent))
     }
+    measured("M5", **error)
     assert error["naive"] > 0.1
     assert error["consistent"] < 1e-10
     landed = descend(linear.Z, naive, w_p, weight_decay=decay, passes=6_000)
     assert np.linalg.norm(landed - ridge(linear.Z, naive)) < 1e-6 * np.linalg.norm(w_r)
 
 
-def test_m6_with_more_records_than_features_only_the_retrained_predictions_will_do():
+def test_m6_with_more_records_than_features_only_the_retrained_predictions_will_do(measured):
     many = Linear(records=300, frequencies=50, outputs=1, gone=60)
     told = np.concatenate([many.y_r, many.Z_u @ many.w_r])
     assert many.error(limit(many.Z, told, many.w_p)) < 1e-11
     projector = np.linalg.pinv(many.Z_r) @ many.Z_r
     wrong = np.concatenate([many.y_r, many.Z_u @ (many.w_0 + projector @ (many.w_p - many.w_0))])
     assert many.error(limit(many.Z, wrong, many.w_p)) > 0.05
+    measured("M6", told=many.error(limit(many.Z, told, many.w_p)), wrong=many.error(limit(many.Z, wrong, many.w_p)))
     with pytest.raises(InputError, match="the 240 x 240 matrix of the projector is singular in floating point"):
         labels_from_weights(many.Z_u, many.Z_r, many.w_p, many.w_0)
 
 
 @pytest.mark.parametrize("form", ["records", "columns"])
-def test_m7_the_projector_is_symmetric_idempotent_and_at_most_one(linear, form):
+def test_m7_the_projector_is_symmetric_idempotent_and_at_most_one(linear, form, measured):
     ridge = 1e-8
     identity = np.eye(linear.Z.shape[1])
     if form == "records":
@@ -163,6 +167,7 @@ def test_m7_the_projector_is_symmetric_idempotent_and_at_most_one(linear, form):
     assert np.abs(found - found.T).max() < 1e-6
     assert np.abs(found @ found - found).max() < 1e-5
     eigenvalues = np.linalg.eigvalsh((found + found.T) / 2)
+    measured("M7", from_one=abs(eigenvalues[-1] - 1))
     assert eigenvalues[-1] == pytest.approx(1, abs=1e-5)
     assert eigenvalues[0] > -1e-6
     assert np.abs(found - exact).max() < 1e-5
@@ -206,18 +211,20 @@ def test_m7_even_the_right_identity_breaks_down_at_a_small_ridge(linear):
     assert np.abs(np.linalg.eigvals(ours)).max() == pytest.approx(1, abs=1e-9)
 
 
-def test_m8_retraining_from_another_start_differs_outside_the_row_space_alone(linear):
+def test_m8_retraining_from_another_start_differs_outside_the_row_space_alone(linear, measured):
     other = np.random.default_rng(5).normal(size=linear.w_0.shape)
     there = limit(linear.Z_r, linear.y_r, other)
     outside = np.eye(len(other)) - np.linalg.pinv(linear.Z_r) @ linear.Z_r
-    np.testing.assert_allclose(there - linear.w_r, outside @ (other - linear.w_0), atol=1e-12)
+    np.testing.assert_allclose(there - linear.w_r, outside @ (other - linear.w_0), rtol=0, atol=1e-13)
     np.testing.assert_allclose(linear.Z_r @ there, linear.Z_r @ linear.w_r, atol=1e-12)
+    measured("M8", error=np.abs(there - linear.w_r - outside @ (other - linear.w_0)).max())
     assert linear.error(there) > 1
 
 
-def test_m10_fine_tuning_on_what_is_kept_does_nothing(linear):
+def test_m10_fine_tuning_on_what_is_kept_does_nothing(linear, measured):
     assert np.abs(limit(linear.Z_r, linear.y_r, linear.w_p) - linear.w_p).max() < 1e-12
     tuned = descend(linear.Z_r, linear.y_r, linear.w_p, passes=50)
+    measured("M10", moved=np.abs(tuned - linear.w_p).max())
     assert np.abs(tuned - linear.w_p).max() < 1e-12
 
 

@@ -70,7 +70,10 @@ class Retrain(Unlearner):
         w = np.zeros_like(start)
         if meter.problem.objective.bent:
             return meter.solve(w)
-        return minimise(meter, w, self.max_iterations, "retraining")
+        found = minimise(meter, w, self.max_iterations, "retraining")
+        if meter.warnings:
+            meter.claim = (Claim.NONE, meter.warnings[-1])
+        return found
 
     def run_networks(self, meter: "NetworkMeter", state: "State") -> "State":
         """The task's recipe from fresh weights; of the state given the names of what may not move are looked at alone."""
