@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from certify.core.arguments import require_type
+from certify.core.arguments import as_whole, require_type
 from certify.core.arrays import FloatArray
-from certify.core.errors import ConfigurationError
+from certify.core.errors import ArgumentError, ConfigurationError
 from certify.core.knobs import check_knobs, check_names
 from certify.models.weights import LinearWeights
 from certify.unlearners.evidence import Budget, Claim, Evidence, Meter
@@ -176,7 +176,9 @@ class Unlearner(metaclass=_Strict):
         self._check_kind("network")
         from certify.unlearners.networks.running import run_fleet
 
-        seeds = list(range(len(requests))) if seeds is None else list(seeds)
+        requests, seeds = _listed(requests, seeds)
+        if budget is not None:
+            require_type(budget, Budget, "budget", "give a Budget, or leave it out")
         return run_fleet(
             self, task, requests, budget or Budget(), seeds, starts, trajectory=trajectory, checkpoint=checkpoint
         )
@@ -223,3 +225,24 @@ class Unlearner(metaclass=_Strict):
     def knobs(self) -> dict[str, Any]:
         """The settings by name."""
         return asdict(self)
+
+
+def _listed(requests: object, seeds: object) -> tuple[list[Request], list[int]]:
+    """The requests, and a seed for each, as lists.
+
+    Raises:
+        ArgumentError: anything else.
+    """
+    mend = "give a list of Request, one for each model"
+    requests = list(require_type(requests, (list, tuple), "requests", mend))
+    for request in requests:
+        require_type(request, Request, "requests", mend)
+    if seeds is None:
+        return requests, list(range(len(requests)))
+    mend = "give a list of whole numbers from 0, one for each model"
+    given = seeds.tolist() if isinstance(seeds, np.ndarray) else seeds
+    listed = list(require_type(given, (list, tuple, range), "seeds", mend))
+    whole = [as_whole(seed, "seeds") for seed in listed]
+    if any(seed < 0 for seed in whole):
+        raise ArgumentError("must not be negative", where="seeds", mend=mend)
+    return requests, whole
