@@ -10,7 +10,7 @@ import numpy as np
 
 from certify.core.arguments import as_whole, require_type
 from certify.core.arrays import FloatArray
-from certify.core.errors import ArgumentError, ConfigurationError
+from certify.core.errors import ArgumentError, ConfigurationError, InputError
 from certify.core.knobs import check_knobs, check_names
 from certify.models.weights import LinearWeights
 from certify.unlearners.evidence import Budget, Claim, Evidence, Meter
@@ -140,6 +140,7 @@ class Unlearner(metaclass=_Strict):
             require_type(budget, Budget, "budget", "give a Budget, or leave it out")
         if isinstance(task, ConvexTask):
             self._check_kind("convex")
+            _require_inside(request, len(task.dataset))
             return self._forget_convex(task, request, budget or Budget(), seed)
         if not hasattr(task, "held_out"):  # a task for networks, which is known by torch alone
             require_type(task, ConvexTask, "task", "give a ConvexTask(objective, dataset, original), or a NetworkTask")
@@ -174,11 +175,21 @@ class Unlearner(metaclass=_Strict):
             As for :meth:`forget`.
         """
         self._check_kind("network")
+        from certify.models.networks.state import State
+        from certify.unlearners.networks.checkpoint import Checkpoint
         from certify.unlearners.networks.running import run_fleet
+        from certify.unlearners.networks.task import NetworkTask
 
+        require_type(task, NetworkTask, "task", "give a NetworkTask(model, X, y)")
+        if starts is not None:
+            require_type(starts, State, "starts", "give a State of one model a request, or leave it out")
+        if checkpoint is not None:
+            require_type(checkpoint, Checkpoint, "checkpoint", "give a Checkpoint(path), or leave it out")
         requests, seeds = _listed(requests, seeds)
         if budget is not None:
             require_type(budget, Budget, "budget", "give a Budget, or leave it out")
+        for request in requests:
+            _require_inside(request, len(task))
         return run_fleet(
             self, task, requests, budget or Budget(), seeds, starts, trajectory=trajectory, checkpoint=checkpoint
         )
@@ -246,3 +257,14 @@ def _listed(requests: object, seeds: object) -> tuple[list[Request], list[int]]:
     if any(seed < 0 for seed in whole):
         raise ArgumentError("must not be negative", where="seeds", mend=mend)
     return requests, whole
+
+
+def _require_inside(request: Request, records: int) -> None:
+    """A request made for other records is refused."""
+    for name, rows in (("forgotten", request.forgotten), ("members", request.members)):
+        if rows is not None and len(rows) and not 0 <= int(np.min(rows)) <= int(np.max(rows)) < records:
+            raise InputError(
+                f"names a record outside the task's {records}",
+                where=f"request.{name}",
+                mend="make the request from this task: Request.at(task, positions)",
+            )

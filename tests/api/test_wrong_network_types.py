@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_wrong_types import ODD, sayable
+from odd_values import ODD, sayable
 
 torch = pytest.importorskip("torch")
 

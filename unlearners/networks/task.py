@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from certify.core.arguments import require_type, shown
+from certify.core.arguments import as_whole, require_type, shown
 from certify.core.arrays import IntArray
 from certify.core.errors import ArgumentError, ConfigurationError, InputError
 from certify.models.networks.losses import loss_named
@@ -127,7 +127,7 @@ class NetworkTask:
 
     def request_class(self, label: int) -> Request:
         """The request to forget every record of a class."""
-        found = np.flatnonzero(np.asarray(self.y) == label)
+        found = np.flatnonzero(np.asarray(self.y) == as_whole(label, "label"))
         return Request.at(self, found)
 
     def place(self) -> torch.device:
