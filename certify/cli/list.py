@@ -40,12 +40,23 @@ def _chosen(name: str | None) -> list[Any]:
     from certify import unlearners
 
     if name is None:
-        return [unlearners.get(one) for one in unlearners.names()]
+        return [method for one in unlearners.names() if (method := _loaded(one)) is not None]
     try:
         return [unlearners.get(name)]
     except ConfigurationError as error:
         where = "NAME" if error.where == "--method" else error.where
         raise ConfigurationError(error.what, where=where, mend=error.mend) from None
+
+
+def _loaded(name: str) -> Any:
+    """The method, or None and a warning: a stranger's broken package must not hide all the others."""
+    from certify import unlearners
+
+    try:
+        return unlearners.get(name)
+    except ConfigurationError as error:
+        click.echo(f"certify: warning: {error}", err=True)
+        return None
 
 
 def _unlearners(name: str | None) -> str:

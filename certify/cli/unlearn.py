@@ -22,7 +22,7 @@ from certify.core.progress import progress_shown
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0, max=2**63 - 1),
+    type=click.IntRange(min=0, max=2**53),
     default=0,
     show_default=True,
     help="Root of the random streams.",

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import dataclass, fields
+from importlib.metadata import EntryPoint
 from typing import Annotated, ClassVar
 
 import pytest
 from pydantic import Field
 
 from certify.cli.described import facts, full
-from certify.unlearners import Claim, Unlearner, get, names
+from certify.unlearners import Claim, Unlearner, get, names, registry
 
 
 def test_the_list_is_short_and_fits_a_terminal(certify):
@@ -77,3 +78,13 @@ def test_a_strangers_method_without_a_text_is_listed_too():
 
     assert "  rate=0.5 (> 0)" in full(Bare)
     assert "Bare(" not in full(Bare)
+
+
+def test_a_strangers_broken_package_does_not_hide_the_others(certify, monkeypatch):
+    point = EntryPoint("spoilt", "certify_nowhere:Method", "certify.unlearners")
+    monkeypatch.setattr(registry, "_others", lambda: {"spoilt": point})
+    done = certify("list", "unlearners")
+    assert done.code == 0
+    assert "\n  scrub " in done.stdout
+    assert done.stderr.startswith("certify: warning: unlearner 'spoilt' (certify_nowhere:Method): cannot be loaded")
+    assert done.stderr.count("\n") == 1
