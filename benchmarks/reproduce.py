@@ -73,7 +73,9 @@ def muso_part() -> dict[str, Any]:
             next(row for row in rows if (row["method"], row["request"]) == (name, request)) for request in requests
         ]
         lines.append(
-            f"| {name} | " + " | ".join(f"{c['test_accuracy']:.1f}, {c['forget_accuracy']:.1f}, {c['delta']:.1e}" for c in cells) + " |"
+            f"| {name} | "
+            + " | ".join(f"{c['test_accuracy']:.1f}, {c['forget_accuracy']:.1f}, {c['delta']:.1e}" for c in cells)
+            + " |"
         )
     return {"table": "\n".join(lines)}
 

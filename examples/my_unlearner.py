@@ -25,7 +25,13 @@ from certify.unlearners.networks import NetworkMeter
 
 @dataclass(frozen=True)
 class AnchoredAscent(Unlearner):
-    """Steps along ``anchor * grad L_R - grad L_F``, both over all records, so that the retained loss holds the model back."""
+    """Steps along ``anchor * grad L_R - grad L_F``, both over all records, so that the retained loss holds the model back.
+
+    Args:
+        lr: step size.
+        steps: their number.
+        anchor: weight of the retained records' loss.
+    """
 
     name: ClassVar[str] = "anchored-ascent"
     summary: ClassVar[str] = "full-batch ascent on the forgotten records, held back by the retained ones"

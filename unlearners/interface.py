@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from certify.core.arguments import require_type
+from certify.core.arguments import as_whole, require_type
 from certify.core.arrays import FloatArray
-from certify.core.errors import ConfigurationError
+from certify.core.errors import ArgumentError, ConfigurationError, InputError
 from certify.core.knobs import check_knobs, check_names
 from certify.models.weights import LinearWeights
 from certify.unlearners.evidence import Budget, Claim, Evidence, Meter
@@ -141,6 +141,7 @@ class Unlearner(metaclass=_Strict):
             require_type(budget, Budget, "budget", "give a Budget, or leave it out")
         if isinstance(task, ConvexTask):
             self._check_kind("convex")
+            _require_inside(request, len(task.dataset))
             return self._forget_convex(task, request, budget or Budget(), seed)
         if not hasattr(task, "held_out"):  # a task for networks, which is known by torch alone
             require_type(task, ConvexTask, "task", "give a ConvexTask(objective, dataset, original), or a NetworkTask")
@@ -175,9 +176,21 @@ class Unlearner(metaclass=_Strict):
             As for :meth:`forget`.
         """
         self._check_kind("network")
+        from certify.models.networks.state import State
+        from certify.unlearners.networks.checkpoint import Checkpoint
         from certify.unlearners.networks.running import run_fleet
+        from certify.unlearners.networks.task import NetworkTask
 
-        seeds = list(range(len(requests))) if seeds is None else list(seeds)
+        require_type(task, NetworkTask, "task", "give a NetworkTask(model, X, y)")
+        if starts is not None:
+            require_type(starts, State, "starts", "give a State of one model a request, or leave it out")
+        if checkpoint is not None:
+            require_type(checkpoint, Checkpoint, "checkpoint", "give a Checkpoint(path), or leave it out")
+        requests, seeds = _listed(requests, seeds)
+        if budget is not None:
+            require_type(budget, Budget, "budget", "give a Budget, or leave it out")
+        for request in requests:
+            _require_inside(request, len(task))
         return run_fleet(
             self, task, requests, budget or Budget(), seeds, starts, trajectory=trajectory, checkpoint=checkpoint
         )
@@ -229,3 +242,35 @@ class Unlearner(metaclass=_Strict):
     def knobs(self) -> dict[str, Any]:
         """The settings by name."""
         return asdict(self)
+
+
+def _listed(requests: object, seeds: object) -> tuple[list[Request], list[int]]:
+    """The requests, and a seed for each, as lists.
+
+    Raises:
+        ArgumentError: anything else.
+    """
+    mend = "give a list of Request, one for each model"
+    requests = list(require_type(requests, (list, tuple), "requests", mend))
+    for request in requests:
+        require_type(request, Request, "requests", mend)
+    if seeds is None:
+        return requests, list(range(len(requests)))
+    mend = "give a list of whole numbers from 0, one for each model"
+    given = seeds.tolist() if isinstance(seeds, np.ndarray) else seeds
+    listed = list(require_type(given, (list, tuple, range), "seeds", mend))
+    whole = [as_whole(seed, "seeds") for seed in listed]
+    if any(seed < 0 for seed in whole):
+        raise ArgumentError("must not be negative", where="seeds", mend=mend)
+    return requests, whole
+
+
+def _require_inside(request: Request, records: int) -> None:
+    """A request made for other records is refused."""
+    for name, rows in (("forgotten", request.forgotten), ("members", request.members)):
+        if rows is not None and len(rows) and not 0 <= int(np.min(rows)) <= int(np.max(rows)) < records:
+            raise InputError(
+                f"names a record outside the task's {records}",
+                where=f"request.{name}",
+                mend="make the request from this task: Request.at(task, positions)",
+            )

@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from certify.core.arguments import require_type
+from certify.core.arguments import require_type, shown
 from certify.core.errors import ConfigurationError
 from certify.core.knobs import check_names, parse_knob
 from certify.core.names import did_you_mean
@@ -63,12 +63,14 @@ def get(name: str) -> type[Unlearner]:
     Raises:
         ConfigurationError: there is none of that name, or an installed package's cannot be loaded.
     """
-    require_type(name, str, "unlearner", "give one of: " + ", ".join(names()))
+    require_type(name, str, "unlearner", "give a name; unlearners.names() has them all")
     if name in _BUILT_IN:
         module, _, kind = _BUILT_IN[name].partition(":")
         return getattr(import_module(f"certify.unlearners.methods.{module}"), kind)  # type: ignore[no-any-return]
     if name not in _others():
-        raise ConfigurationError(f"unknown unlearner {name!r}", where="--method", mend=did_you_mean(name, names()))
+        close = did_you_mean(name, names())
+        mend = close if close.endswith("?") else "`certify list unlearners` names them all"
+        raise ConfigurationError(f"unknown unlearner {shown(name)}", where="--method", mend=mend)
     return _load(_others()[name])
 
 

@@ -43,6 +43,8 @@ class Request:
 
     def __post_init__(self) -> None:
         _require_positions(self.forgotten)
+        if self.members is not None:
+            _require_positions(self.members, "members")
 
     @classmethod
     def of(cls, dataset: Records, ids: Iterable[object]) -> "Request":
@@ -66,6 +68,8 @@ class Request:
         """The request to forget the records at these positions, of all records or of the members; errors as for :meth:`of`."""
         _require_records(dataset)
         _require_positions(positions)
+        if members is not None:
+            _require_positions(members, "members")
         unique = np.unique(positions)
         total = len(dataset) if members is None else len(members)
         if not 0 < len(unique) < total:
@@ -89,6 +93,8 @@ class Request:
 
     def then(self, dataset: Sized, positions: IntArray) -> "Request":
         """The next request after this one: what this one forgot is no member any more and is never read again."""
+        _require_records(dataset)
+        _require_positions(positions)
         members = np.arange(len(dataset)) if self.members is None else self.members
         return Request.at(dataset, positions, np.setdiff1d(members, self.forgotten))
 
@@ -115,11 +121,11 @@ def _listed(ids: Iterable[object]) -> list[object]:
     return listed
 
 
-def _require_positions(positions: object) -> None:
+def _require_positions(positions: object, name: str = "positions") -> None:
     mend = "give a one-dimensional NumPy array of whole numbers"
-    array = require_type(positions, np.ndarray, "positions", mend)
+    array = require_type(positions, np.ndarray, name, mend)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise ArgumentError(f"is an array of {array.dtype} of shape {array.shape}", where="positions", mend=mend)
+        raise ArgumentError(f"is an array of {array.dtype} of shape {array.shape}", where=name, mend=mend)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,56 +1,79 @@
 """``certify list``: what is built in, what it needs and what it guarantees."""
 
-from dataclasses import fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+import json
+from typing import Any
 
 import click
 
-_INDENT = " " * 25
+from certify.core.errors import ConfigurationError
+
 _TOPICS = ("unlearners", "losses", "formats")
 
 
 @click.command("list")
 @click.argument("topic", required=False, type=click.Choice(_TOPICS), metavar="[TOPIC]")
-def command(topic: str | None) -> int:
-    """List unlearners, losses and report formats: what each needs, supports and guarantees."""
+@click.argument("name", required=False)
+@click.option(
+    "--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to print it."
+)
+def command(topic: str | None, name: str | None, form: str) -> int:
+    """List unlearners, losses and report formats: what each needs, supports and guarantees.
+
+    `certify list unlearners NAME` tells all about one method: every knob with its default, range and meaning.
+    """
+    if name is not None and topic != "unlearners":
+        raise ConfigurationError(
+            f"{topic} have no pages of their own", where="NAME", mend=f"use `certify list {topic}` alone"
+        )
     shown = (topic,) if topic else _TOPICS
-    blocks = [{"unlearners": _unlearners, "losses": _losses, "formats": _formats}[name]() for name in shown]
+    if form == "json":
+        makers = {"unlearners": lambda: _facts(name), "losses": _losses_facts, "formats": _formats_facts}
+        click.echo(json.dumps({one: makers[one]() for one in shown}, indent=2, ensure_ascii=True))
+        return 0
+    blocks = [{"unlearners": lambda: _unlearners(name), "losses": _losses, "formats": _formats}[one]() for one in shown]
     click.echo("\n\n".join(blocks))
     return 0
 
 
-def _unlearners() -> str:
+def _chosen(name: str | None) -> list[Any]:
+    """The method of that name, or all."""
     from certify import unlearners
 
-    lines = ["Unlearners (`certify unlearn --method NAME`)"]
-    for name in unlearners.names():
-        method = unlearners.get(name)
-        kinds = " and ".join({"convex": "linear models", "network": "torch models"}[kind] for kind in method.kinds)
-        knobs = ", ".join(f"{knob.name}={knob.default}{_range(method, knob.name)}" for knob in fields(method)) or "none"
-        lines += [
-            f"  {name:<22} {method.summary}",
-            f"{_INDENT}for {kinds}; needs {method.needs}; claims: {method.claim}",
-            f"{_INDENT}knobs: {knobs}",
-            f"{_INDENT}{method.reference}",
-        ]
+    if name is None:
+        return [method for one in unlearners.names() if (method := _loaded(one)) is not None]
+    try:
+        return [unlearners.get(name)]
+    except ConfigurationError as error:
+        where = "NAME" if error.where == "--method" else error.where
+        raise ConfigurationError(error.what, where=where, mend=error.mend) from None
+
+
+def _loaded(name: str) -> Any:
+    """The method, or None and a warning: a stranger's broken package must not hide all the others."""
+    from certify import unlearners
+
+    try:
+        return unlearners.get(name)
+    except ConfigurationError as error:
+        click.echo(f"certify: warning: {error}", err=True)
+        return None
+
+
+def _unlearners(name: str | None) -> str:
+    from certify.cli.described import full, short
+
+    if name is not None:
+        return full(_chosen(name)[0])
+    lines = ["Unlearners (`certify unlearn --method NAME`); `certify list unlearners NAME` explains one's knobs"]
+    for method in _chosen(None):
+        lines += short(method)
     return "\n".join(lines)
 
 
-def _range(method: type[Any], name: str) -> str:
-    """What a knob's annotation allows, in brackets."""
-    hint = get_type_hints(method, include_extras=True)[name]
-    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-    parts: list[str] = []
-    for part in (hint, *get_args(hint)):
-        if get_origin(part) is Literal:
-            parts += [" | ".join(str(value) for value in get_args(part))]
-        for item in getattr(part, "__metadata__", ()):
-            parts += [
-                f"{signs[type(rule).__name__.lower()]} {getattr(rule, type(rule).__name__.lower())}"
-                for rule in getattr(item, "metadata", ())
-                if type(rule).__name__.lower() in signs
-            ]
-    return f" ({', '.join(dict.fromkeys(parts))})" if parts else ""
+def _facts(name: str | None) -> list[dict[str, Any]]:
+    from certify.cli.described import facts
+
+    return [facts(method) for method in _chosen(name)]
 
 
 def _losses() -> str:
@@ -71,6 +94,21 @@ def _losses() -> str:
     heads = ", ".join(loss.name for loss in LOSSES.values() if isinstance(loss, TwoClassLoss))
     lines.append(f"  one_vs_rest = true: K classes, one problem each, certified jointly ({heads})")
     return "\n".join(lines)
+
+
+def _losses_facts() -> list[dict[str, Any]]:
+    from certify.convex.losses import LOSSES
+
+    return [
+        {"name": loss.name, "formula": loss.formula, "targets": loss.targets, "smoothing": loss.smoothing_is}
+        for loss in LOSSES.values()
+    ]
+
+
+def _formats_facts() -> list[str]:
+    from certify.cli.output import FORMATS
+
+    return list(FORMATS)
 
 
 def _formats() -> str:

@@ -1,5 +1,8 @@
 """``certify unlearn``: run an unlearner on the spec's model, write the weights and the evidence."""
 
+import sys
+from contextlib import redirect_stdout
+
 import click
 
 from certify.core.errors import ConfigurationError
@@ -17,7 +20,13 @@ from certify.core.progress import progress_shown
     metavar="KNOB=VALUE",
     help="A setting of the method; repeatable.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Root of the random streams.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=2**53),
+    default=0,
+    show_default=True,
+    help="Root of the random streams.",
+)
 @click.option(
     "--device", metavar="NAME", help="For torch models, instead of [compute] device: cpu, cuda, cuda:1, auto."
 )
@@ -42,7 +51,8 @@ def command(
     knobs = _parse(settings)
     from certify.gate.unlearn import unlearn
 
-    with progress_shown(enabled=not no_progress):
+    # what the user's own functions print must not stand where results do
+    with progress_shown(enabled=not no_progress), redirect_stdout(sys.stderr):
         result, path = unlearn(spec, method, knobs, force=force, seed=seed, device=device, restart=restart)
     evidence = result.evidence
     counts = ", ".join(f"{count} {kind}" for kind, count in evidence.counts.items() if count) or "no evaluations"
@@ -55,7 +65,10 @@ def command(
         click.echo(f"claims {result.claim}: {result.reason}", err=True)
     for warning in evidence.warnings:
         click.echo(f"certify: warning: {warning}", err=True)
-    click.echo("now measure it: `certify check`", err=True)
+    if evidence.tensors:
+        click.echo("not measured yet: `certify check` has no audit of torch models and refuses them", err=True)
+    else:
+        click.echo("now measure it: `certify check`", err=True)
     return 0
 
 

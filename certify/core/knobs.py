@@ -59,7 +59,7 @@ def parse_knob(kind: type[Any], name: str, text: str) -> Any:
         raise ConfigurationError(
             f"{name}={text[:40]} makes no sense ({error.errors()[0]['msg'].lower()})",
             where="--set",
-            mend="see `certify list unlearners`",
+            mend=f"see `certify list unlearners {getattr(kind, 'name', '')}".rstrip() + "`",
         ) from None
 
 

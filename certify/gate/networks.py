@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from certify.core.arguments import shown
 from certify.core.arrayfiles import read_arrays
 from certify.core.arrays import AnyArray, IntArray
 from certify.core.errors import CertifyError, ConfigurationError, InputError
+from certify.core.foreign import foreign
 from certify.data.dataset import Dataset
 from certify.data.readers import read_forget_set
 from certify.gate.load import LoadedSpec
@@ -37,23 +39,27 @@ def read_network_task(loaded: LoadedSpec, device: str | None = None) -> tuple[Ne
     original = _filled(loaded, build, release.original, "release.original")
     initial = None if training.initial is None else _filled(loaded, build, training.initial, "training.initial")
     X, y, ids = _records(loaded.resolve(loaded.spec.data.path))
-    named = Dataset(X.reshape(len(X), -1), y, ids, where=str(loaded.resolve(loaded.spec.data.path)))
+    # names alone are needed here: targets may be vectors, which the task itself checks
+    named = Dataset(X.reshape(len(X), -1), np.zeros(len(X)), ids, where=str(loaded.resolve(loaded.spec.data.path)))
     forgotten, _ = read_forget_set(loaded.resolve(loaded.spec.data.forget), named)
+    held_out = None if loaded.spec.data.test is None else _records(loaded.resolve(loaded.spec.data.test))[:2]
+    recipe = _recipe(loaded)
+    train = None if release.train is None else _function(loaded, release.train, "release.train")
     try:
         task = NetworkTask(
             original,
             X,
             y,
             ids,
-            held_out=None if loaded.spec.data.test is None else _records(loaded.resolve(loaded.spec.data.test))[:2],
+            held_out=held_out,
             loss=training.loss,
-            recipe=_recipe(loaded),
+            recipe=recipe,
             architecture=build,
             initial=initial,
             head=release.head,
             trainable=tuple(release.trainable),
             device=device or loaded.spec.compute.device,
-            train=None if release.train is None else _function(loaded, release.train, "release.train"),
+            train=train,
             name=named.where,
         )
     except CertifyError as error:
@@ -94,7 +100,7 @@ def _function(loaded: LoadedSpec, name: str, key: str) -> Callable[..., Any]:
     where = f"{loaded.path}: {key}"
     if not module or not attribute:
         raise ConfigurationError(f"{name!r} is not package.module:function", where=where, mend="name a function so")
-    with _beside(loaded.path.parent):
+    with _beside(loaded.path.parent), foreign(f"importing {module}", where, "run the module by itself and mend it"):
         try:
             found = getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:
@@ -104,12 +110,6 @@ def _function(loaded: LoadedSpec, name: str, key: str) -> Callable[..., Any]:
             ) from None
         except AttributeError:
             raise ConfigurationError(f"{module} has no {attribute!r}", where=where, mend="correct the name") from None
-        except Exception as error:  # noqa: BLE001 - the user's module may raise anything
-            raise ConfigurationError(
-                f"importing {module} raised {type(error).__name__}",
-                where=where,
-                mend="run the module by itself and mend it",
-            ) from None
     if not callable(found):
         raise ConfigurationError(f"{name} is no function", where=where, mend="name a function")
     return found  # type: ignore[no-any-return]
@@ -135,20 +135,13 @@ def _filled(loaded: LoadedSpec, build: Callable[[], nn.Module], name: str | None
         )
     import torch
 
-    with torch.random.fork_rng(devices=[]):
-        try:
-            module = build()
-        except Exception as error:  # noqa: BLE001 - the user's function may raise anything
-            raise ConfigurationError(
-                f"the architecture raised {type(error).__name__}",
-                where=f"{loaded.path}: release.architecture",
-                mend="it is called without arguments and returns the untrained module",
-            ) from None
+    where = f"{loaded.path}: release.architecture"
+    mend = "it is called without arguments and returns the untrained module"
+    with torch.random.fork_rng(devices=[]), foreign("the architecture", where, mend):
+        module = build()
     if not isinstance(module, nn.Module):
         raise ConfigurationError(
-            f"the architecture returned a {type(module).__name__}, not a torch module",
-            where=f"{loaded.path}: release.architecture",
-            mend="it is called without arguments and returns the untrained module",
+            f"the architecture returned {shown(module)}, not a torch module", where=where, mend=mend
         )
     return load_network(loaded.resolve(name), module)[0].eval()
 

@@ -1,6 +1,7 @@
 """``certify unlearn`` on torch models: weights and evidence, resumed runs, and one line for whatever is wrong."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -171,3 +172,113 @@ def test_a_killed_run_is_taken_up(spec, certify, monkeypatch):
     assert "taken up from a checkpoint" in done.stderr
     assert spec.with_name("unlearned.safetensors").read_bytes() == whole
     assert not kept.exists()
+
+
+FOREIGN = {
+    "exits on import": ("raise SystemExit(0)", "release.architecture: importing certify_test_theirs ends the program"),
+    "exits when called": (
+        "def build():\n    raise SystemExit(0)",
+        "release.architecture: the architecture ends the program",
+    ),
+    "needs an argument": ("def build(width):\n    pass", "the architecture raised TypeError"),
+    "returns nothing": ("def build():\n    pass", "the architecture returned None, not a torch module"),
+}
+
+
+@pytest.mark.parametrize(("code", "trouble"), FOREIGN.values(), ids=FOREIGN)
+def test_whatever_the_architecture_does_is_one_line(spec, certify, code, trouble):
+    spec.with_name("certify_test_theirs.py").write_text(code + "\n")
+    put(spec, "certify_test_net:build", "certify_test_theirs:build")
+    refused(spec, certify, trouble)
+    sys.modules.pop("certify_test_theirs", None)
+
+
+TRAINERS = {
+    "raises": ('raise ValueError("person-0003")', "train: the function raised ValueError"),
+    "exits": ("raise SystemExit(0)", "train: the function ends the program"),
+    "returns nothing": ("return None", "train: the function returned None, not a torch module"),
+}
+
+
+@pytest.mark.parametrize(("body", "trouble"), TRAINERS.values(), ids=TRAINERS)
+def test_whatever_the_users_training_does_is_one_line(spec, certify, body, trouble):
+    spec.with_name("certify_test_trainer.py").write_text(f"def train(X, y, seed):\n    {body}\n")
+    put(spec, 'kind = "torch"', 'kind = "torch"\ntrain = "certify_test_trainer:train"')
+    refused(spec, certify, trouble, "--method", "retrain")
+    sys.modules.pop("certify_test_trainer", None)
+
+
+def test_the_users_functions_neither_move_the_command_nor_speak_for_it(spec, certify, monkeypatch):
+    monkeypatch.chdir(spec.parent)
+    spec.with_name("certify_test_moves.py").write_text(
+        'import os\n\nfrom certify_test_net import build as make\n\nos.chdir("/")\n\n\n'
+        'def build():\n    print("hello")\n    os.chdir("/")\n    return make()\n'
+    )
+    put(spec, "certify_test_net:build", "certify_test_moves:build")
+    done = certify("unlearn", "certify.toml", "--method", "identity")
+    assert (done.code, done.stdout) == (0, "")
+    assert "hello" in done.stderr
+    assert "`certify check` has no audit of torch models and refuses them" in done.stderr
+    assert spec.with_name("unlearned.safetensors").exists()
+
+
+def rewritten(spec, file, **arrays):
+    kept = dict(np.load(spec.with_name(file)))
+    np.savez(spec.with_name(file), **{**kept, **arrays})
+
+
+def refused(spec, certify, trouble, *more):
+    done = certify("unlearn", spec, *(more or ("--method", "fine-tune")))
+    assert done.code == 2, done.stderr
+    assert done.stderr.startswith("certify: ")
+    assert done.stderr.count("\n") == 1
+    assert trouble in done.stderr
+    assert "person-" not in done.stderr
+    assert done.stderr.count(str(spec)) <= 1
+    assert not spec.with_name("unlearned.safetensors").exists()
+
+
+def test_held_out_records_that_do_not_fit_are_refused(spec, certify):
+    rewritten(spec, "test.npz", X=np.zeros((5, 3), np.float32), y=np.zeros(5, int))
+    refused(spec, certify, "the model cannot read a record of shape (3,) and type float32 (held-out records)")
+    rewritten(spec, "test.npz", X=np.zeros((5, 64), np.float32), y=np.full(5, 77))
+    refused(spec, certify, "the classes are 77 to 77 and the model's outputs have shape (1, 10)")
+
+
+def test_a_loss_that_does_not_fit_the_head_is_refused(spec, certify):
+    put(spec, 'loss = "cross-entropy"', 'loss = "binary-cross-entropy"')
+    rewritten(spec, "train.npz", y=np.load(spec.with_name("train.npz"))["y"] % 2)
+    refused(spec, certify, "loss: binary-cross-entropy does not fit outputs of shape (1, 10)")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32, np.uint64, ">i4"])
+def test_classes_may_be_whole_numbers_of_any_type(spec, certify, kind):
+    rewritten(spec, "train.npz", y=np.load(spec.with_name("train.npz"))["y"].astype(kind))
+    done = certify("unlearn", spec, "--method", "fine-tune", "--set", "epochs=1")
+    assert done.code == 0, done.stderr
+
+
+def test_targets_may_be_vectors_and_must_be_finite(spec, certify):
+    put(spec, 'loss = "cross-entropy"', 'loss = "squared"')
+    put(spec, 'test = "test.npz"', "")
+    targets = np.eye(10, dtype=np.float32)[np.load(spec.with_name("train.npz"))["y"]]
+    rewritten(spec, "train.npz", y=np.where(targets > 2, targets, np.nan))
+    refused(spec, certify, "the training records hold a number that is not finite; clean the targets")
+    rewritten(spec, "train.npz", y=targets[:, :3])
+    refused(spec, certify, "squared does not fit outputs of shape (1, 10) and a target of shape (3,)")
+    rewritten(spec, "train.npz", y=targets)
+    assert certify("unlearn", spec, "--method", "fine-tune", "--set", "epochs=1").code == 0
+
+
+def test_a_head_that_is_not_there_is_refused_by_every_method(spec, certify):
+    put(spec, 'kind = "torch"', 'kind = "torch"\nhead = "fc"')
+    refused(spec, certify, "head: the model has no module 'fc'; it has 0, 1, 2")
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "xla"])
+def test_devices_that_nothing_can_run_on_are_refused(spec, certify, device):
+    refused(spec, certify, f"{device!r} is no device", "--method", "fine-tune", "--device", device)
+
+
+def test_seeds_beyond_the_generators_are_refused(spec, certify):
+    refused(spec, certify, "'--seed'", "--method", "fine-tune", "--seed", str(10**30))

@@ -82,7 +82,7 @@ def test_what_is_wrong_with_a_task_is_said_in_one_line():
     with pytest.raises(ConfigurationError, match="'quantum' is no device"):
         NetworkTask(task.model, X, y, device="quantum").place()
     with pytest.raises(InputError, match="an id repeats"):
-        NetworkTask(task.model, X, y, ids=np.zeros(len(X)))
+        NetworkTask(task.model, X, y, ids=np.zeros(len(X), int))
     with pytest.raises(ConfigurationError, match="newton is not for networks"):
         unlearners.get("newton")().forget(task, Request.at(task, np.arange(3)))
     with pytest.raises(ConfigurationError, match=r"fine-tune\.lr: -1 makes no sense"):

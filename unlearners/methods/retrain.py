@@ -104,7 +104,7 @@ def by_function(meter: "NetworkMeter", train: Callable[[Any, Any, int], Any]) ->
             collate([rows if other == model else rows[:0] for other in range(meter.models)], device=meter.device)
         )
         X, y = meter.task.X[rows], meter.task.y[rows]
-        modules.append(seeded(partial(train, X, y, meter.seeds[model]), meter.seeds[model]))
+        modules.append(seeded(partial(train, X, y, meter.seeds[model]), meter.seeds[model], "train"))
     meter.warn("trained by the task's own function, whose gradients are not counted")
     state = State.of(*modules)
     check_fresh(state, State.of(meter.task.model), "train")

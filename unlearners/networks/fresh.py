@@ -6,11 +6,15 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 from torch import nn
 
+from certify.core.arguments import shown
 from certify.core.errors import InputError
+from certify.core.foreign import foreign
 from certify.models.networks.network import Network
 from certify.models.networks.state import State
 from certify.unlearners.networks.parts import inside
 from certify.unlearners.networks.task import NetworkTask
+
+_CALLED = {"architecture": "without arguments", "train": "with arrays X and y and a seed"}
 
 
 def fresh(task: NetworkTask, seeds: Sequence[int], device: torch.device) -> State:
@@ -85,11 +89,19 @@ def reinitialised(model: nn.Module, parts: Sequence[str] | None = None) -> nn.Mo
     return made
 
 
-def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """What a function makes when torch's global generator is seeded for it; the generator is restored."""
-    with torch.random.fork_rng(devices=[]):
+def seeded(build: Callable[[], nn.Module], seed: int, what: str = "architecture") -> nn.Module:
+    """What a function makes when torch's global generator is seeded for it; the generator is restored.
+
+    Raises:
+        ConfigurationError, InputError: it raised something, or returned no module; ``what`` names it.
+    """
+    mend = f"it is called {_CALLED.get(what, '')} and returns the module"
+    with torch.random.fork_rng(devices=[]), foreign("the function", what, mend):
         torch.default_generator.manual_seed(seed)
-        return build()
+        made = build()
+    if not isinstance(made, nn.Module):
+        raise InputError(f"the function returned {shown(made)}, not a torch module", where=what, mend=mend)
+    return made
 
 
 def check_fresh(state: State, original: State, where: str, kept: frozenset[str] = frozenset()) -> None:

@@ -10,12 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from certify.core.arguments import as_whole, require_type, shown
 from certify.core.arrays import IntArray
-from certify.core.errors import ConfigurationError, InputError
+from certify.core.errors import ArgumentError, ConfigurationError, InputError
 from certify.models.networks.losses import loss_named
 from certify.models.networks.network import Backend
 from certify.models.networks.recipe import Recipe
 from certify.models.networks.state import State
+from certify.unlearners.networks.checks import (
+    as_records,
+    as_tensor,
+    check_arguments,
+    check_fit,
+    check_head,
+    check_records,
+)
 from certify.unlearners.task import Request
 
 
@@ -68,15 +77,36 @@ class NetworkTask:
                 where="model",
                 mend="give an nn.Module",
             )
+        check_arguments(**vars(self))
         loss_named(self.loss)
-        _check_lengths(self.X, self.y, "the training records")
+        check_head(self.model, self.head)
+        if self.recipe is not None:
+            require_type(self.recipe, Recipe, "recipe", "give a certify.unlearners.Recipe")
+        object.__setattr__(self, "X", as_records(self.X, "X"))
+        object.__setattr__(self, "y", as_records(self.y, "y"))
+        self._check_fit(self.X, self.y, "training records")
         if self.held_out is not None:
-            _check_lengths(*self.held_out, "the held-out records")
-        if self.ids is not None and len(set(np.asarray(self.ids).tolist())) != len(self):
-            raise InputError(
-                "an id repeats, or their number is not that of the records", where="ids", mend="name each once"
-            )
-        _check_classes(self)
+            pair = self.held_out
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise ArgumentError(f"must be (X, y), not {shown(pair)}", where="held_out", mend="give both arrays")
+            object.__setattr__(self, "held_out", (as_records(pair[0], "held_out X"), as_records(pair[1], "held_out y")))
+            self._check_fit(*self.held_out, "held-out records")
+        self._check_ids()
+
+    def _check_fit(self, X: Any, y: Any, what: str) -> None:
+        check_records(X, y, f"the {what}")
+        device = next(iter(self.model.parameters()), torch.empty(0)).device
+        check_fit(self.model, self.loss, X, y, lambda some, more: as_tensors(some, more, self.model, device), what)
+
+    def _check_ids(self) -> None:
+        if self.ids is None:
+            return
+        mend = "name each record once, by a whole number or a text"
+        ids = as_ids(self.ids)
+        if ids is None:
+            raise ArgumentError(f"must be one id a record, not {shown(self.ids)}", where="ids", mend=mend)
+        if len(ids) != len(self) or len(set(ids.tolist())) != len(self):
+            raise InputError("an id repeats, or their number is not that of the records", where="ids", mend=mend)
 
     def __len__(self) -> int:
         return len(self.X)
@@ -99,7 +129,7 @@ class NetworkTask:
 
     def request_class(self, label: int) -> Request:
         """The request to forget every record of a class."""
-        found = np.flatnonzero(np.asarray(self.y) == label)
+        found = np.flatnonzero(np.asarray(self.y) == as_whole(label, "label"))
         return Request.at(self, found)
 
     def place(self) -> torch.device:
@@ -142,7 +172,7 @@ class NetworkTask:
             raise InputError(
                 "this method trains again and the task does not say how the original was trained",
                 where="recipe",
-                mend="give the task a recipe (optimiser, lr, epochs, batch_size)",
+                mend="give the task a recipe: optimiser, lr, epochs, batch_size ([training] in a spec)",
             )
         return self.recipe
 
@@ -191,9 +221,11 @@ def device_named(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
+        device: torch.device | None = torch.device(name)
     except RuntimeError:
-        raise ConfigurationError(f"{name[:40]!r} is no device", where="device", mend="use cpu, cuda or auto") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigurationError(f"{name[:40]!r} is no device", where="device", mend="use cpu, cuda or auto")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise InputError(
             f"{name} is asked for and {torch.cuda.device_count()} GPUs are here", where="device", mend="use cpu or auto"
@@ -203,52 +235,17 @@ def device_named(name: str) -> torch.device:
 
 def as_tensors(X: Any, y: Any, model: nn.Module, device: torch.device) -> tuple[Tensor, Tensor]:
     """Inputs and targets as tensors; floating inputs take the type of the model's first parameter."""
-    inputs, targets = torch.as_tensor(X), torch.as_tensor(y)
+    inputs, targets = as_tensor(X), as_tensor(y)
     kind = next((value.dtype for value in model.parameters()), torch.float32)
     inputs = inputs.to(device, kind) if inputs.is_floating_point() else inputs.to(device)
     targets = targets.to(device, kind) if targets.is_floating_point() else targets.to(device).long()
     return inputs, targets
 
 
-def _check_lengths(X: Any, y: Any, what: str) -> None:
-    if len(X) != len(y) or len(X) == 0:
-        raise InputError(
-            f"{what} are {len(X)} inputs and {len(y)} targets", where="data", mend="give one target an input"
-        )
-    values = torch.as_tensor(X)
-    if values.is_floating_point() and not bool(torch.isfinite(values).all()):
-        raise InputError(f"{what} hold a number that is not finite", where="data", mend="clean the inputs")
-
-
-def _check_classes(task: NetworkTask) -> None:
-    """A blank record through the model: its outputs must have a place for each class."""
-    labels = torch.as_tensor(task.y)
-    if task.loss != "cross-entropy" or labels.dim() != 1:
-        return
-    if labels.is_floating_point():
-        raise InputError("classes must be whole numbers", where="data", mend="number the classes from 0")
-    flags = [(part, part.training) for part in task.model.modules()]  # some may be frozen by hand
+def as_ids(ids: Any) -> Any:
+    """Ids as a one-dimensional array, or None where they are no such thing."""
     try:
-        with torch.no_grad():
-            device = next(iter(task.model.parameters()), torch.empty(0)).device
-            blank = torch.zeros_like(torch.as_tensor(task.X[:1]))
-            outputs = task.model.eval()(as_tensors(blank, task.y[:1], task.model, device)[0])
-    except (RuntimeError, ValueError, IndexError, TypeError):
-        first = torch.as_tensor(task.X[:1])
-        raise InputError(
-            f"the model cannot read a record of shape {tuple(first.shape[1:])} and type {first.dtype}".replace(
-                "torch.", ""
-            ),
-            where="data",
-            mend="save X in the shape and type that the model's forward takes",
-        ) from None
-    finally:
-        for part, training in flags:
-            part.training = training
-    low, high = int(labels.min()), int(labels.max())
-    if outputs.dim() != 2 or low < 0 or high >= outputs.shape[1]:
-        raise InputError(
-            f"the classes are {low} to {high} and the model's outputs have shape {tuple(outputs.shape)} for one record",
-            where="head",
-            mend="number the classes from 0, and give the head one output a class",
-        )
+        array = np.asarray(ids)
+    except (ValueError, TypeError, RuntimeError):
+        return None
+    return array if array.ndim == 1 and array.dtype.kind in "iuUS" else None
