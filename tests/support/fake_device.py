@@ -119,9 +119,9 @@ class _Names(TorchFunctionMode):
         if name in {"numpy", "__array__"} and self.marks.has(owner):
             raise MixedDevicesError("a tensor on the device cannot become an array")
         if name == "cpu" or (name == "to" and self._target(args[1:], kwargs) == _CPU):
-            return self._moved(owner, name, args, kwargs, marked=False)
+            return self._moved(owner, args, kwargs, marked=False)
         if name == "to" and self._target(args[1:], kwargs) == DEVICE:
-            return self._moved(owner, name, args, kwargs, marked=True)
+            return self._moved(owner, args, kwargs, marked=True)
         placed = kwargs.get("device") == DEVICE or str(kwargs.get("device")) == "meta"
         if placed and name in {"tensor", "as_tensor"}:
             found = func(*args, **{**kwargs, "device": _CPU}).clone()
@@ -139,7 +139,7 @@ class _Names(TorchFunctionMode):
                 return DEVICE if self.marks.has(value) else _CPU
         return None
 
-    def _moved(self, owner: Tensor, name: str, args: Any, kwargs: Any, *, marked: bool) -> Tensor:
+    def _moved(self, owner: Tensor, args: Any, kwargs: Any, *, marked: bool) -> Tensor:
         """A copy where the device changes, whatever the kind of numbers."""
         kinds = [v for v in (*args[1:], *kwargs.values()) if isinstance(v, torch.dtype)]
         kinds += [v.dtype for v in (*args[1:], *kwargs.values()) if isinstance(v, Tensor)]

