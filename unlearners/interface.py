@@ -157,6 +157,7 @@ class Unlearner(metaclass=_Strict):
         starts: "State | None" = None,
         trajectory: bool = False,
         checkpoint: "Checkpoint | None" = None,
+        at_once: int | None = None,
     ) -> list[Result]:
         """Unlearn one request from each of K networks in one batch.
 
@@ -167,7 +168,8 @@ class Unlearner(metaclass=_Strict):
             seeds: one for each model; 0, 1, ... where none are given. A model's result does not depend on its company.
             starts: the K models to start from; K copies of the task's original where none are given.
             trajectory: return the states on the way too.
-            checkpoint: where to keep the run so that one that was killed goes on.
+            checkpoint: where to keep the run so that one that was killed goes on; not together with ``at_once``.
+            at_once: models in memory at a time; the results are the same whatever it is. All of them where it is not given.
 
         Returns:
             One result a model; counts, seconds and memory are the fleet's.
@@ -178,7 +180,7 @@ class Unlearner(metaclass=_Strict):
         self._check_kind("network")
         from certify.models.networks.state import State
         from certify.unlearners.networks.checkpoint import Checkpoint
-        from certify.unlearners.networks.running import run_fleet
+        from certify.unlearners.networks.fleets import run_in_groups
         from certify.unlearners.networks.task import NetworkTask
 
         require_type(task, NetworkTask, "task", "give a NetworkTask(model, X, y)")
@@ -191,8 +193,16 @@ class Unlearner(metaclass=_Strict):
             require_type(budget, Budget, "budget", "give a Budget, or leave it out")
         for request in requests:
             _require_inside(request, len(task))
-        return run_fleet(
-            self, task, requests, budget or Budget(), seeds, starts, trajectory=trajectory, checkpoint=checkpoint
+        return run_in_groups(
+            self,
+            task,
+            requests,
+            budget or Budget(),
+            seeds,
+            starts,
+            trajectory=trajectory,
+            checkpoint=checkpoint,
+            at_once=at_once,
         )
 
     def _check_kind(self, kind: Kind) -> None:

@@ -79,7 +79,7 @@ def neighbours_labels(meter: NetworkMeter, state: State, bound: float, *, own_la
     """For each forgotten record the most probable class, but its own unless allowed, of ``x + bound sign(dL/dx)``."""
     forget = meter.records("forget")
     found: list[list[torch.Tensor]] = [[] for _ in forget]
-    for batch in epochs(forget, batch_size=512, shuffle=False, device=meter.device):
+    for batch in epochs(forget, batch_size=meter.chunk, shuffle=False, device=meter.device):
         moved = meter.X[batch.indices] + bound * meter.input_gradient(state, batch).sign()
         meter.charge("forwards", int(batch.records.sum()))
         logits = torch.stack([class_logits(values) for values in meter.network.outputs(state, moved)])

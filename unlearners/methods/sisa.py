@@ -25,7 +25,7 @@ from certify.unlearners.networks.checkpoint import Checkpoint
 from certify.unlearners.networks.ensemble import joined
 from certify.unlearners.networks.fresh import fresh
 from certify.unlearners.networks.meter import NetworkMeter
-from certify.unlearners.networks.running import run_fleet
+from certify.unlearners.networks.running import named_when_short, run_fleet
 from certify.unlearners.networks.shards import SisaTask, made
 from certify.unlearners.networks.task import NetworkTask, device_named
 from certify.unlearners.task import ConvexTask, Request
@@ -118,7 +118,8 @@ class Sisa(Unlearner):
             loss_named(task.loss),
             name=self.name,
         )
-        states = _replayed(bench, empty, alive, [0] * self.shards, recipe)
+        with named_when_short(self, task, 1):
+            states = _replayed(bench, empty, alive, [0] * self.shards, recipe)
         return made(task, states, alive, epochs=epochs, seed=seed, prepared=bench.counts["gradients"])
 
     def forget(
@@ -189,10 +190,11 @@ class Sisa(Unlearner):
         starts: State | None = None,
         trajectory: bool = False,
         checkpoint: "Checkpoint | None" = None,
+        at_once: int | None = None,
     ) -> list[Result]:
         """One request after another, each from the task given; the budget is for each. The shards are the stack already."""
         self._check_kind("network")
-        del checkpoint
+        del checkpoint, at_once
         if starts is not None:
             raise ConfigurationError(
                 "sisa starts from its own checkpoints", where="forget_fleet", mend="leave starts out"
@@ -221,6 +223,7 @@ class Sisa(Unlearner):
         bench.traces = meter.traces
         states = _replayed(bench, task, alive, first, task.need_recipe())
         task.outbox.append(states)
+        meter.warn_of_lone_records(network)
         trained = [len(rows) > 0 for rows in after[-1]]
         for stage in states:
             meter.mark(joined(stage, trained))

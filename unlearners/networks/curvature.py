@@ -166,7 +166,7 @@ class Products(Curvature):
     gauss_newton: bool = True
     tolerance: float = 1e-6
     iterations: int = 250
-    batch_size: int = 512
+    batch_size: int | None = None
     at_once: int = 16
 
     def renewed(self, which: Tensor, old: Self) -> Self:
@@ -183,7 +183,9 @@ class Products(Curvature):
         """One pass over the records; columns of one model run as models of a stack."""
         bench, total = self.bench, torch.zeros_like(columns)
         product = bench.network.gauss_newton_product if self.gauss_newton else bench.network.hessian_product
-        for batch in epochs(self.records, batch_size=self.batch_size, shuffle=False, device=bench.device):
+        for batch in epochs(
+            self.records, batch_size=self.batch_size or bench.chunk, shuffle=False, device=bench.device
+        ):
             part = whole(batch, self.records)
             for start in range(0, columns.shape[2], self.at_once):
                 group = columns[:, :, start : start + self.at_once]

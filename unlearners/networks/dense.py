@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from certify.core.arrays import FloatArray, IntArray
-from certify.core.errors import ConfigurationError
+from certify.core.errors import ConfigurationError, InputError
 from certify.models.networks.batches import epochs
 from certify.models.networks.bench import Bench, whole
 from certify.models.networks.network import Loss, Network
@@ -63,7 +63,7 @@ def dense_hessian(
     gauss_newton: bool = False,
     weight_decay: float = 0.0,
     chunk: int = 64,
-    batch_size: int = 512,
+    batch_size: int | None = None,
 ) -> DenseHessian:
     """Second derivatives of ``mean loss + (weight_decay / 2) ||w||^2`` over one model's records, in evaluation mode.
 
@@ -79,7 +79,10 @@ def dense_hessian(
         gauss_newton: the generalised Gauss-Newton matrix instead of the Hessian.
         weight_decay: added to the diagonal.
         chunk: columns in a batch; memory grows with chunk times batch_size.
-        batch_size: records in a batch.
+        batch_size: records in a batch; the bench's ``chunk`` where none is given.
+
+    Raises:
+        InputError: an entry is not finite.
     """
     network, one = bench.network, state.pick([model])
     moving = network.moving(one)
@@ -88,7 +91,7 @@ def dense_hessian(
     kind = next(iter(moving.values())).dtype
     total = np.zeros((count, count))
     own = [rows if place == model else np.zeros(0, dtype=np.int64) for place, rows in enumerate(records)]
-    for batch in epochs(own, batch_size=batch_size, shuffle=False, device=bench.device):
+    for batch in epochs(own, batch_size=batch_size or bench.chunk, shuffle=False, device=bench.device):
         part = whole(batch, own)
         indices, weights = part.indices[[model]], part.weights[[model]]
         inputs, extras = bench.X[indices], (bench.y[indices],)
@@ -106,5 +109,11 @@ def dense_hessian(
                 return flatten(product(one, vector, loss or bench.loss, inputs, weights, extras))
 
             total[start:stop] += torch.vmap(column)(units)[:, 0].double().cpu().numpy()
+    if not np.all(np.isfinite(total)):
+        raise InputError(
+            "the Hessian holds a number that is not finite",
+            where=bench.name,
+            mend="the model has diverged, or its inputs are too large; nothing was written",
+        )
     asymmetry = float(np.max(np.abs(total - total.T)))
     return DenseHessian(0.5 * (total + total.T) + weight_decay * np.eye(count), asymmetry)

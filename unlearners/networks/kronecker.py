@@ -98,7 +98,7 @@ class Kronecker(Curvature):
 
 
 def kronecker(
-    bench: Bench, state: State, records: Sequence[IntArray], loss: Loss | None = None, *, batch_size: int = 512
+    bench: Bench, state: State, records: Sequence[IntArray], loss: Loss | None = None, *, batch_size: int | None = None
 ) -> Kronecker:
     """The factors at K models, each on its own records; a forward pass and a gradient an output for each record.
 
@@ -109,7 +109,7 @@ def kronecker(
     like = bench.network.moving(state)
     layers = _layers(bench, like)
     sums: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(state.models)]
-    for batch in epochs(records, batch_size=batch_size, shuffle=False, device=bench.device):
+    for batch in epochs(records, batch_size=batch_size or bench.chunk, shuffle=False, device=bench.device):
         part = whole(batch, records)
         bench.charge("forwards", int(batch.records.sum()))
         bench.reads(batch)

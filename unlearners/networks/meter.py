@@ -252,6 +252,11 @@ class NetworkMeter(Bench):
         if message not in self.warnings:
             self.warnings.append(message)
 
+    def warn_of_lone_records(self, network: Network) -> None:
+        """Say where a training batch of one record could not be normalised by itself."""
+        if network.met_lone_record:
+            self.warn("a batch of one record was normalised by the running statistics: it has none of its own")
+
     def _warn_when_short(self, which: Which, rows: list[IntArray], batch_size: int) -> None:
         smallest = min(len(part) for part in rows)
         if smallest < batch_size:

@@ -25,6 +25,11 @@ from certify.unlearners.task import Request
 if TYPE_CHECKING:
     from torch import nn
 
+_PASS = 512
+"""Records in a pass that only adds up, at most."""
+_SHORTAGES = ("can't allocate memory", "not enough memory", "out of memory", "_STATUS_ALLOC_FAILED")
+"""In torch's messages: the allocators of Linux and Windows, CUDA, and its libraries."""
+
 
 def run_fleet(
     method: Unlearner,
@@ -44,18 +49,20 @@ def run_fleet(
             where="forget_fleet",
             mend="give one of each for each model, and at least one",
         )
-    with _undisturbed(task.place(), seeds[0]), _named_when_short(method, len(requests)):
+    with _undisturbed(task.place(), seeds[0]), named_when_short(method, task, len(requests)):
         meter = NetworkMeter.open(task, requests, budget, seeds, method.name)
         meter.trajectory = [] if trajectory else None
         begin = meter.original() if starts is None else starts.to(meter.device).copy()
-        meter.check(begin)
+        meter.chunk = _chunk(method, task)
+        meter.check(begin, when="before the first step")
         if checkpoint is not None:
             checkpoint.open(_identity(method, meter, begin), meter.device)
             meter.checkpoint = checkpoint
         _warn_of_copies(meter)
         with PeakMemory(cuda=meter.device.type == "cuda") as memory:
             end = method.run_networks(meter, begin.copy())
-        meter.check(end)
+        meter.check(end, when="at the end")
+        meter.warn_of_lone_records(meter.network)
         return [
             _result(method, meter, begin.pick([model]), end.pick([model]), model, memory.above_start)
             for model in range(len(requests))
@@ -175,15 +182,38 @@ def _undisturbed(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
+def _chunk(method: Unlearner, task: NetworkTask) -> int:
+    """Records in a pass without a knob of its own: bounded by the batch size, so that a smaller one needs less memory there too."""
+    size = _batch_size(method, task)[0]
+    return _PASS if size is None else min(_PASS, 8 * size)
+
+
+def _batch_size(method: Unlearner, task: NetworkTask) -> tuple[int | None, str]:
+    """Records in a training batch, and what sets their number: a knob, or the task's recipe."""
+    own = getattr(method, "batch_size", None)
+    if own is None and task.recipe is not None:
+        return task.recipe.batch_size, "in the recipe batch_size="
+    return own, "--set batch_size="
+
+
 @contextmanager
-def _named_when_short(method: Unlearner, models: int) -> Iterator[None]:
+def named_when_short(method: Unlearner, task: NetworkTask, models: int) -> Iterator[None]:
     """Out of memory in one line that says which knob halves the need."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "not enough memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not _is_shortage(error):
             raise
-        batch = getattr(method, "batch_size", None)
-        how = f"--set batch_size={max(1, batch // 2)} halves what a step needs" if batch else "use a smaller model"
-        how = f"{how}; or run {models // 2} models at a time" if models > 1 else how
-        raise InputError(f"out of memory with {models} models in a batch", where=method.name, mend=how) from None
+        hints = [f"at_once={models // 2} models"] if models > 1 else []
+        size, knob = _batch_size(method, task)
+        if size is not None and size > 1:
+            hints.append(f"{knob}{size // 2}")
+        if hasattr(method, "max_parameters"):  # a dense matrix, whatever the batch
+            hints.append("letting half of the parameters move (trainable)")
+        how = " or ".join(hints) + " halves what a step needs" if hints else "use a smaller model, or device cpu"
+        which = "one model" if models == 1 else f"{models} models in a batch"
+        raise InputError(f"out of memory with {which}", where=method.name, mend=how) from None
+
+
+def _is_shortage(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(part in str(error) for part in _SHORTAGES)

@@ -35,6 +35,7 @@ class Bench:
         name: who works, for messages.
         counts: what was done, summed over models.
         traces: mean loss over the models at each step, by purpose.
+        chunk: records in a batch of passes that only add up or only look; another one changes the result by rounding alone.
     """
 
     network: Network
@@ -45,6 +46,7 @@ class Bench:
     name: str = "training"
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     traces: dict[str, list[float]] = field(default_factory=dict)
+    chunk: int = 512
 
     @property
     def device(self) -> torch.device:
@@ -115,25 +117,25 @@ class Bench:
         self,
         state: State,
         records: Sequence[IntArray],
-        batch_size: int = 512,
+        batch_size: int | None = None,
         *,
         network: Network | None = None,
         train: bool = False,
     ) -> list[Tensor]:
         """Outputs of each model on its own list of records, (n_k, ...) each; arguments as for :meth:`outputs`."""
         found: list[list[Tensor]] = [[] for _ in records]
-        for batch in epochs(records, batch_size=batch_size, shuffle=False, device=self.device):
+        for batch in epochs(records, batch_size=batch_size or self.chunk, shuffle=False, device=self.device):
             values = self.outputs(state, batch, network=network, train=train)
             for model, count in enumerate(batch.records.tolist()):
                 found[model].append(values[model, :count])
         return [torch.cat(parts) if parts else torch.empty(0, device=self.device) for parts in found]
 
     def mean_gradient(
-        self, state: State, records: Sequence[IntArray], loss: Loss | None = None, batch_size: int = 512
+        self, state: State, records: Sequence[IntArray], loss: Loss | None = None, batch_size: int | None = None
     ) -> Gradient:
         """Gradient of the mean loss over each model's list of records, in evaluation mode; zero for an empty list."""
         total: Gradient | None = None
-        for batch in epochs(records, batch_size=batch_size, shuffle=False, device=self.device):
+        for batch in epochs(records, batch_size=batch_size or self.chunk, shuffle=False, device=self.device):
             part = self.gradient(state, whole(batch, records), loss)
             total = part if total is None else total.plus(part)
         return self._nothing(state) if total is None else total
@@ -155,11 +157,11 @@ class Bench:
         loss: Loss | None = None,
         *,
         gauss_newton: bool = False,
-        batch_size: int = 512,
+        batch_size: int | None = None,
     ) -> dict[str, Tensor]:
         """Hessian, or generalised Gauss-Newton matrix, of the mean loss over each model's records, times a vector."""
         total: dict[str, Tensor] | None = None
-        for batch in epochs(records, batch_size=batch_size, shuffle=False, device=self.device):
+        for batch in epochs(records, batch_size=batch_size or self.chunk, shuffle=False, device=self.device):
             found = self.product(state, vector, whole(batch, records), loss, gauss_newton=gauss_newton)
             total = found if total is None else {name: total[name] + found[name] for name in found}
         return self._nothing(state).tensors if total is None else total
@@ -208,8 +210,13 @@ class Bench:
         self.traces.setdefault(purpose, []).append(float(gradient.values.mean()))
         return after, memory
 
-    def check(self, state: State, values: Tensor | None = None) -> None:
+    def check(self, state: State, values: Tensor | None = None, when: str | None = None) -> None:
         """Refuse what is not finite.
+
+        Args:
+            state: K models.
+            values: their losses.
+            when: for the message; after the step that is being taken, where nothing is said.
 
         Raises:
             InputError: names the method, the step and the model.
@@ -219,7 +226,7 @@ class Bench:
             which = f" of model {int((~fine).nonzero()[0, 0])}" if state.models > 1 else ""
             steps = len(max(self.traces.values(), key=len, default=[])) + 1
             raise InputError(
-                f"the loss or a weight{which} is not finite after step {steps}",
+                f"the loss or a weight{which} is not finite {when or f'after step {steps}'}",
                 where=self.name,
                 mend="lower lr or clip the gradient; nothing was written",
             )

@@ -23,6 +23,8 @@ Loss = Callable[..., Tensor]
 Backend = Literal["auto", "vmap", "loop"]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_TOO_FEW = "more than 1 value per channel"
+"""In torch's refusal to normalise a batch by itself."""
 _BATCH_STATISTICS = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - the common base of all batch normalisations
 
 
@@ -71,6 +73,8 @@ class Network:
     trainable: frozenset[str]
     backend: Backend = "auto"
     _random: dict[str, bool] = field(default_factory=dict, repr=False)
+    _met: set[str] = field(default_factory=set, repr=False)
+    _lone: list[nn.Module] = field(default_factory=list, init=False, repr=False)
 
     @classmethod
     def of(cls, module: nn.Module, *, trainable: tuple[str, ...] = ("*",), backend: Backend = "auto") -> "Network":
@@ -113,6 +117,11 @@ class Network:
     def _is_recurrent(self) -> bool:
         """Whether there are parts that ``torch.vmap`` cannot run."""
         return any(isinstance(part, nn.RNNBase) for part in self.evaluating.modules())
+
+    @property
+    def met_lone_record(self) -> bool:
+        """Whether a training batch of one record was normalised by the running statistics, having none of its own."""
+        return "lone record" in self._met
 
     def moving(self, state: State) -> dict[str, Tensor]:
         """The parameters that may move."""
@@ -310,12 +319,32 @@ class Network:
         own = {name: value.clone() for name, value in buffers.items()} if train else dict(buffers)
         module = self.training if train else self.evaluating
         try:
-            outputs = torch.func.functional_call(module, ({**parameters}, own), (x,))
-        except ValueError as error:  # one record, no statistics
-            if not (train and self.has_batch_statistics and len(x) == 1 and "more than 1 value" in str(error)):
+            return torch.func.functional_call(module, ({**parameters}, own), (x,)), own
+        except ValueError as error:
+            if not train or _TOO_FEW not in str(error):
                 raise
-            return self._call(parameters, buffers, x, train=False)
-        return outputs, own
+        return self._call_lone(parameters, buffers, x)
+
+    def _call_lone(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """A training pass of one record, which has no statistics of its own: normalised by the running ones, which stay."""
+        self._met.add("lone record")
+        if not self._lone:
+            made = copy.deepcopy(self.training)
+            for part in made.modules():
+                if isinstance(part, _BATCH_STATISTICS):
+                    part.eval()
+            self._lone.append(made)
+        own = {name: value.clone() for name, value in buffers.items()}
+        try:
+            return torch.func.functional_call(self._lone[0], ({**parameters}, own), (x,)), own
+        except ValueError as error:
+            if _TOO_FEW not in str(error):
+                raise
+        raise InputError(
+            "a batch of one record has no statistics to normalise by, and the model keeps none",
+            where="model",
+            mend="choose another batch_size, or let its batch normalisation track running statistics",
+        )
 
     def _looped(self, state: State, *, train: bool, even: bool, example: Tensor) -> bool:
         if state.models == 1 or self.backend == "loop" or self._is_recurrent:
