@@ -29,15 +29,16 @@ BATCH = {
     "PINV-Newton": ("pinv-newton", {}),
     "damped Newton 1e-6": ("damped-newton", {"damping": 1e-6}),
     "damped Newton 1e-3": ("damped-newton", {"damping": 1e-3}),
-    "CuReNU, 1 step": ("curenewton", {"L": 5.0, "steps": 1}),
-    "CuReNU, 5 steps": ("curenewton", {"L": 5.0, "steps": 5}),
-    "CuReNUS": ("curenewton-stochastic", {"L": 5.0, "steps": 200, "lr": 0.1, "sigma": 0.1}),
+    "CuReNU, L = 5, 1 step": ("curenewton", {"L": 5.0, "steps": 1}),
+    "CuReNU, L = 5, 5 steps": ("curenewton", {"L": 5.0, "steps": 5}),
+    "CuReNU, L = 500, 5 steps": ("curenewton", {"L": 500.0, "steps": 5}),
+    "CuReNUS, L = 5": ("curenewton-stochastic", {"L": 5.0, "steps": 200, "lr": 0.1, "sigma": 0.1}),
     "fine-tune (GD)": ("fine-tune", {"lr": 0.01, "epochs": 5}),
-    "SCRUB": ("scrub", {}),
+    "SCRUB": ("scrub", {"lr": 0.01}),
     "DELETE": ("delete", {}),
     "NPO": ("npo", {}),
 }
-SEQUENTIAL = ("fine-tune (GD)", "SCRUB", "NPO", "CuReNUS")
+SEQUENTIAL = ("fine-tune (GD)", "SCRUB", "NPO", "CuReNUS, L = 5")
 
 
 @dataclass(frozen=True)

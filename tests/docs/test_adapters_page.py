@@ -18,11 +18,10 @@ def test_the_examples_of_the_page_are_true():
 
 
 def test_the_table_names_every_adapter():
-    from certify.convex.adapters import sklearn as adapters
-    from certify.convex.adapters import statsmodels, torch
+    from certify.convex.adapters import estimators, statsmodels, torch
 
     table = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
-    names = [*adapters._ADAPTERS, "GLM", "OLS", "nn.Linear"]
+    names = [*estimators.ADAPTERS, "GLM", "OLS", "nn.Linear"]
     assert all(name in inspect.getsource(statsmodels) for name in ("GLM", "OLS"))
     assert "nn.Linear" in inspect.getsource(torch)
     assert [name for name in names if not any(name in line for line in table)] == []

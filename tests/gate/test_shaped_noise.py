@@ -281,7 +281,7 @@ def test_every_report_says_what_is_claimed(spec: Path) -> None:
         text = " ".join((content.decode() if isinstance(content, bytes) else content).split())
         assert "covariance s^2 M^-1 (s = 0.25, M the curvature at w = 0 on the retained records)" in text.replace(
             "<sup>", "^"
-        ).replace("</sup>", ""), name
+        ).replace("</sup>", "").replace("−", "-"), name
         assert "noise of standard deviation 0.25" not in text, name
     assert set(FORMATS) >= {"text", "html", "markdown"}
 

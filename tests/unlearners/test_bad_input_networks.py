@@ -225,7 +225,8 @@ def test_out_of_memory_says_what_halves_the_need(name, kind, monkeypatch):
     line = one_line(error)
     assert line.startswith(f"{name}: out of memory with one model; ")
     assert line.endswith(" halves what a step needs")
-    knob = "--set batch_size=4" if getattr(method, "batch_size", None) else "in the recipe batch_size=4"
+    half = max(1, (getattr(method, "batch_size", None) or 8) // 2)
+    knob = f"--set batch_size={half}" if getattr(method, "batch_size", None) else "in the recipe batch_size=4"
     assert knob in line
     assert ("trainable" in line) == hasattr(method, "max_parameters")
 

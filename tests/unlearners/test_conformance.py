@@ -102,7 +102,7 @@ def test_a_report_prints_a_line_a_check():
     [
         (["newton"], 0, "newton: conforms"),
         (["broken_methods:OptimiserOnTheTeacher", "newton"], 1, "FAIL  no-op"),
-        (["--help"], 0, "registered: retrain, newton"),
+        (["--help"], 0, "registered: retrain, sisa, newton"),
     ],
 )
 def test_the_command_prints_a_table_and_returns_an_exit_code(capsys, arguments, code, shown):

@@ -31,7 +31,8 @@ def test_the_fake_device_refuses_what_cuda_refuses():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_mixed_with_tensors_of_the_cpu(name):
+def test_nothing_is_mixed_with_tensors_of_the_cpu(name, monkeypatch):
+    monkeypatch.setattr("certify.unlearners.networks.task.DEVICES", ("cpu", "cuda", "meta"))
     with fake_device():
         fleet(name, changed(fitting(name), device="meta"), 2)
 

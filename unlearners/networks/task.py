@@ -212,6 +212,10 @@ class OwnTask(NetworkTask, ABC):
         """Read what :meth:`save` of such a task wrote, for the plain task that it was made from."""
 
 
+DEVICES = ("cpu", "cuda")
+"""Types of devices that methods run on."""
+
+
 def device_named(name: str) -> torch.device:
     """A torch device by name, "auto" being a GPU where there is one.
 
@@ -224,7 +228,7 @@ def device_named(name: str) -> torch.device:
         device: torch.device | None = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or device.type not in ("cpu", "cuda"):
+    if device is None or device.type not in DEVICES:
         raise ConfigurationError(f"{name[:40]!r} is no device", where="device", mend="use cpu, cuda or auto")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise InputError(
