@@ -129,7 +129,8 @@ class CureNewton(Unlearner):
         meter.claim = (Claim.NONE, "a second-order point of the retained loss need not be near the retrained weights")
         lipschitz = NETWORK_L if self.L is None else self.L
         records = meter.records("retain")
-        for _ in range(self.steps):
+        for _, begins in meter.rounds(self.steps):
+            (state,) = meter.at(begins, state)
             gradient = retained_gradient(meter, state, self.weight_decay).cpu().numpy()
             found = []
             for model in range(state.models):

@@ -77,7 +77,8 @@ class CureNewtonStochastic(Unlearner):
     def run_networks(self, meter: NetworkMeter, state: State) -> State:
         """Cubic steps for all models at once."""
         lr = torch.full((state.models,), self.lr, dtype=torch.float64, device=meter.device)
-        for step in range(self.steps):
+        for step, begins in meter.rounds(self.steps):
+            state, lr = meter.at(begins, state, lr)
             found = meter.gradient(state, _drawn(meter, self.batch_size, f"curenewton/gradient/{step}"))
             note(meter, "retain", found.values)
             g = flatten(found.tensors).double()

@@ -95,7 +95,8 @@ class DampedNewton(Unlearner):
             where = "damped-newton.max_parameters"
             require_small(meter.network, state, self.max_parameters, where=where, instead="use solver=cg")
         meter.claim = (Claim.NONE, "a Newton step on a loss that is not convex leads nowhere in particular")
-        for _ in range(self.steps):
+        for _, begins in meter.rounds(self.steps):
+            (state,) = meter.at(begins, state)
             gradient = retained_gradient(meter, state, self.weight_decay)
             step = self._dense(meter, state, gradient) if dense else self._iterative(meter, state, gradient)
             note(meter, "step norm", step.norm(dim=1))

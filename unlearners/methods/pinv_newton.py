@@ -77,7 +77,8 @@ class PinvNewton(Unlearner):
         where = "pinv-newton.max_parameters"
         require_small(meter.network, state, self.max_parameters, where=where, instead="use --method damped-newton")
         meter.claim = (Claim.NONE, "a Newton step on a loss that is not convex leads nowhere in particular")
-        for _ in range(self.steps):
+        for _, begins in meter.rounds(self.steps):
+            (state,) = meter.at(begins, state)
             gradient = retained_gradient(meter, state, self.weight_decay).cpu().numpy()
             steps = []
             for model in range(state.models):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from certify.core.arrays import IntArray
 from certify.core.errors import BudgetExceededError, InputError
+from certify.core.progress import track
 from certify.models.networks.batches import Batch, collate, epochs
 from certify.models.networks.bench import Bench
 from certify.models.networks.losses import loss_named
@@ -198,22 +199,32 @@ class NetworkMeter(Bench):
         saved = None if self.checkpoint is None else self.checkpoint.saved
         return saved is not None and begins in saved["kept"]
 
-    def at(self, batch: Batch, *carry: Any) -> tuple[Any, ...]:
+    def rounds(self, total: int, name: str = "round") -> Iterator[tuple[int, str]]:
+        """Rounds of a method that makes no passes over batches, with a progress bar: the number, and the name for :meth:`at`."""
+        for number in track(range(total), f"{self.name}: {name}"):
+            begins = f"{name}/{number}"
+            if not self.is_done(begins):
+                yield number, begins
+
+    def at(self, batch: Batch | str, *carry: Any) -> tuple[Any, ...]:
         """Call first in a loop over batches with all that the loop changes: ``state, memory = meter.at(batch, state, memory)``.
+
+        In a loop over :meth:`rounds` the round's name takes the batch's place.
 
         At the beginning of a pass it is kept, if the run has a checkpoint and it is time; when a killed run is taken up, the
         passes it did are skipped and what it carried is returned.
         """
-        if self.checkpoint is None or not batch.begins:
+        begins = batch if isinstance(batch, str) else batch.begins
+        if self.checkpoint is None or not begins:
             return carry
         saved = self.checkpoint.saved
-        if saved is not None and saved["begins"] == batch.begins:
+        if saved is not None and saved["begins"] == begins:
             self.checkpoint.saved = None
             self._restore(saved)
             return tuple(saved["carry"])
         if saved is None and self.checkpoint.due:
-            self.checkpoint.save({"begins": batch.begins, "carry": carry, **self._progress()})
-        self._kept.append(batch.begins)
+            self.checkpoint.save({"begins": begins, "carry": carry, **self._progress()})
+        self._kept.append(begins)
         return carry
 
     def _progress(self) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Bench:
         del begins
         return False
 
-    def at(self, batch: Batch, *carry: Any) -> tuple[Any, ...]:
+    def at(self, batch: Batch | str, *carry: Any) -> tuple[Any, ...]:
         """What a loop carries into a batch: what it is given, or what an earlier run had there. Subclasses keep it."""
         del batch
         return carry
