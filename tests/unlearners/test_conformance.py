@@ -13,26 +13,8 @@ from certify.core.errors import ConfigurationError
 from certify.unlearners import Claim, Unlearner, conformance
 from certify.unlearners.conformance.__main__ import main
 
-# Tried in every run: of each family the quickest. The others take seconds each and are tried in `make test-slow`.
-QUICK = {
-    "newton",
-    "ngd",
-    "sisa",
-    "gradient-ascent",
-    "cf-k",
-    "eu-k",
-    "fisher-forgetting",
-    "ssd",
-    "lotus",
-    "pinv-newton",
-    "identity",
-}
 
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in unlearners.names()],
-)
+@pytest.mark.parametrize("name", unlearners.names())
 def test_a_registered_method_conforms(name):
     report = conformance.check(unlearners.get(name))
     assert report.passed, str(report)

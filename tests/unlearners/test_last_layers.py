@@ -172,7 +172,7 @@ def test_ct_transposes_each_kernel_and_nothing_else():
     for name, value in result.state.parameters.items():
         expected = old[name].transpose(-1, -2) if name == "convolution.weight" else old[name]
         assert torch.allclose(value[0], expected, atol=1e-6)
-    with pytest.raises(InputError, match="ct: the model has no convolution with a square kernel"):
+    with pytest.raises(ConfigurationError, match="ct: the model has no convolution with a square kernel"):
         run("ct", perceptron_task())
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import nn
 
-from certify.core.errors import InputError
+from certify.core.errors import ConfigurationError
 from certify.models.networks.state import State
 from certify.unlearners.evidence import Claim
 from certify.unlearners.interface import Kind
@@ -52,7 +52,7 @@ def transposed(meter: NetworkMeter, state: State) -> State:
     """The state with the last two axes of every movable square kernel exchanged.
 
     Raises:
-        InputError: no such kernel is larger than one pixel.
+        ConfigurationError: no such kernel is larger than one pixel.
     """
     model = meter.task.model
     names = [
@@ -61,7 +61,7 @@ def transposed(meter: NetworkMeter, state: State) -> State:
     found = {name: value for name, value in meter.network.moving(state).items() if name in names}
     square = {name: value for name, value in found.items() if value.shape[-1] == value.shape[-2] > 1}
     if not square:
-        raise InputError(
+        raise ConfigurationError(
             "the model has no convolution with a square kernel larger than one pixel that may move",
             where=meter.name,
             mend="use a method for any network (not, msg, eu-k)",
