@@ -157,7 +157,7 @@ def _records(data: Dataset) -> Iterator[_Record]:
             for place in places.tolist():
                 yield _record_bytes(features[place : place + 1], y[place])
 
-        yield _keys(features, y), partial(chosen, np.arange(len(y))), chosen
+        yield record_keys(features, y), partial(chosen, np.arange(len(y))), chosen
 
 
 def _record_bytes(row: Any, target: Any) -> bytes:
@@ -168,7 +168,7 @@ def _record_bytes(row: Any, target: Any) -> bytes:
     return places.tobytes() + numbers[places].tobytes()
 
 
-def _keys(features: Any, y: AnyArray) -> IntArray:
+def record_keys(features: Any, y: AnyArray) -> IntArray:
     """A 64-bit key of each record, the same for equal records whatever block or form they stand in."""
     width = features.shape[1]
     mixers = np.random.default_rng(0).integers(0, 2**63, width + 1, dtype=np.uint64) | np.uint64(1)

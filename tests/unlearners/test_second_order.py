@@ -90,8 +90,8 @@ def test_conjugate_gradients_rest_when_done_and_stop_at_negative_curvature():
         iterations=50,
     )
     assert found.iterations.tolist()[:2] == [3, 1]
-    assert torch.allclose(found.x[:2], torch.tensor([[1, 1 / 2, 1 / 3], [0.2, 0.2, 0.2]], dtype=torch.float64))
-    assert found.negative.tolist() == [False, False, True]
+    assert torch.allclose(found.x["x"][:2], torch.tensor([[1, 1 / 2, 1 / 3], [0.2, 0.2, 0.2]], dtype=torch.float64))
+    assert found.indefinite.tolist() == [False, False, True]
 
 
 def test_damping_below_the_lowest_eigenvalue_is_told():

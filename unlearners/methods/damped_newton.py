@@ -143,13 +143,13 @@ class DampedNewton(Unlearner):
             report(
                 meter, model, {"iterations": float(found.iterations[model]), "residual": float(found.residual[model])}
             )
-        if bool(found.negative.any()):
+        if bool(found.indefinite.any()):
             meter.warn(
                 "a direction of negative curvature stopped conjugate gradients: raise damping, or use gauss-newton"
             )
         elif bool((found.residual > self.tolerance).any()):
             meter.warn(f"conjugate gradients stopped after {self.iterations} products above the tolerance")
-        return found.x
+        return found.x["x"]
 
 
 def _told(spectrum: Spectrum, gradient: FloatArray, damping: float, step: FloatArray) -> dict[str, float]:

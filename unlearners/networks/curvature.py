@@ -32,6 +32,7 @@ from certify.models.networks.batches import epochs
 from certify.models.networks.bench import Bench, whole
 from certify.models.networks.network import Loss
 from certify.models.networks.state import State, Tensors, flatten, select, unflatten
+from certify.unlearners.networks.dense import dense_hessian
 from certify.unlearners.networks.krylov import conjugate_gradients, lanczos, nystrom
 
 EXACT_LIMIT = 6000
@@ -289,10 +290,11 @@ def exact(
             mend="use cg, low-rank or kronecker",
         )
     if not gauss_newton:
-        products = Products.at(bench, state, records, loss=loss, gauss_newton=False, batch_size=batch_size)
-        columns = torch.eye(size, dtype=torch.float64, device=state.device).expand(state.models, size, size)
-        found = products.apply(columns.contiguous())
-        return Exact(like, (found + found.mT) / 2)
+        made = [
+            dense_hessian(bench, state, records, model=model, loss=loss, batch_size=batch_size).matrix
+            for model in range(state.models)
+        ]
+        return Exact(like, torch.from_numpy(np.stack(made)).to(state.device))
     matrix = torch.zeros(state.models, size, size, dtype=torch.float64, device=state.device)
     for batch in epochs(records, batch_size=batch_size, shuffle=False, device=bench.device):
         part = whole(batch, records)

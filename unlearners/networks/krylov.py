@@ -8,16 +8,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from certify.unlearners.networks.solvers import conjugate_gradient
+
 Apply = Callable[[Tensor], Tensor]
 
 
 def conjugate_gradients(
     apply: Apply, right: Tensor, shift: Tensor, tolerance: float, iterations: int
 ) -> tuple[Tensor, Tensor]:
-    """Solve ``(A + shift I) x = right`` for K positive definite matrices at once (Hestenes, Stiefel 1952).
-
-    A model stops when ``||residual|| <= tolerance ||right||``, or where its matrix curves downward along the direction
-    (then the last x stands); the others go on and it stays as it is, bit for bit.
+    """Solve ``(A + shift I) x = right`` for K positive definite matrices: :func:`~.solvers.conjugate_gradient` on columns.
 
     Args:
         apply: products with A.
@@ -29,27 +28,12 @@ def conjugate_gradients(
     Returns:
         x (K, P) and the number of iterations each model took, (K,).
     """
-    x, residual = torch.zeros_like(right), right.clone()
-    direction, square = residual.clone(), (right * right).sum(dim=1)
-    goal = tolerance**2 * square
-    running = square > goal
-    taken = torch.zeros(len(right), dtype=torch.int64, device=right.device)
-    for _ in range(iterations):
-        if not bool(running.any()):
-            break
-        product = apply(direction[:, :, None])[:, :, 0] + shift[:, None] * direction
-        curve = (direction * product).sum(dim=1)
-        running = running & (curve > 0)
-        length = torch.where(running, square / torch.where(running, curve, torch.ones_like(curve)), 0.0)
-        x = x + length[:, None] * direction
-        residual = residual - length[:, None] * product
-        taken = taken + running
-        after = torch.where(running, (residual * residual).sum(dim=1), square)
-        turn = after / torch.where(square > 0, square, torch.ones_like(square))
-        direction = torch.where(running[:, None], residual + turn[:, None] * direction, direction)
-        square = after
-        running = running & (square > goal)
-    return x, taken
+
+    def product(v: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"x": apply(v["x"][:, :, None])[:, :, 0] + shift[:, None] * v["x"]}
+
+    found = conjugate_gradient(product, {"x": right}, tolerance=tolerance, max_iterations=iterations)
+    return found.x["x"], found.iterations
 
 
 def lanczos(apply: Apply, start: Tensor, count: int) -> Tensor:

@@ -1,7 +1,6 @@
 """What the second-order methods for networks share: the retained gradient, steps of flat vectors, notes, conjugate gradients."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from certify.core.arrays import FloatArray
 from certify.models.networks.state import State, Tensors, flatten, scale, unflatten
 from certify.unlearners.networks.meter import NetworkMeter
+from certify.unlearners.networks.solvers import Solution, conjugate_gradient
 
 
 def retained_gradient(meter: NetworkMeter, state: State, weight_decay: float) -> Tensor:
@@ -56,23 +56,6 @@ def _labels(purpose: str, models: int) -> list[str]:
     return [purpose] if models == 1 else [f"{purpose} [{model}]" for model in range(models)]
 
 
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """What conjugate gradients found for K systems.
-
-    Attributes:
-        x: solutions, (K, P).
-        iterations: products used, (K,).
-        residual: ``||b - A x|| / ||b||`` as the recurrence has it, (K,).
-        negative: systems in which a direction of curvature at most 0 was met, (K,); they stopped there.
-    """
-
-    x: Tensor
-    iterations: Tensor
-    residual: Tensor
-    negative: Tensor
-
-
 def conjugate_gradients(
     product: Callable[[Tensors], Tensors],
     b: Tensor,
@@ -82,9 +65,7 @@ def conjugate_gradients(
     tolerance: float,
     iterations: int,
 ) -> Solution:
-    """Solve ``(A_k + damping I) x_k = b_k`` for K models at once.
-
-    A system that is done rests while others go on, so its solution is the one it has alone.
+    """Solve ``(A_k + damping I) x_k = b_k`` for K models: :func:`~.solvers.conjugate_gradient` on flat vectors, ``.x["x"]``.
 
     Args:
         product: A applied to tensors shaped as ``like``.
@@ -95,29 +76,13 @@ def conjugate_gradients(
         iterations: largest number of products.
     """
     kind = next(iter(like.values())).dtype
-    x, r = torch.zeros_like(b), b.clone()
-    p, old = r.clone(), (r * r).sum(dim=1)
-    start = old.sqrt()
-    active = start > 0
-    used, negative = torch.zeros_like(old), torch.zeros_like(active)
-    for _ in range(iterations):
-        if not bool(active.any()):
-            break
-        length = torch.where(active, p.norm(dim=1), 1.0)
-        unit = (
-            p / length[:, None]
-        )  # the product runs in the model's own precision: a tiny direction must not underflow in it
-        image = flatten(product(unflatten(unit.to(kind), like))).double()
-        Ap = scale(length, image) + damping * p
-        curved = (p * Ap).sum(dim=1)
-        used = used + active
-        negative = negative | (active & (curved <= 0))
-        active = active & (curved > 0)
-        alpha = torch.where(active, old / torch.where(active, curved, 1.0), 0.0)
-        x, r = x + scale(alpha, p), r - scale(alpha, Ap)
-        new = (r * r).sum(dim=1)
-        beta = torch.where(active, new / torch.where(old > 0, old, 1.0), 0.0)
-        p, old = torch.where(active[:, None], r + scale(beta, p), p), torch.where(active, new, old)
-        active = active & (old.sqrt() > tolerance * start)
-    residual = old.sqrt() / torch.where(start > 0, start, 1.0)
-    return Solution(x, used, residual, negative)
+
+    def damped(v: dict[str, Tensor]) -> dict[str, Tensor]:
+        p = v["x"]
+        length = p.norm(dim=1)
+        length = torch.where(length > 0, length, 1.0)
+        # the product runs in the model's own precision: a tiny direction must not underflow in it
+        image = product(unflatten((p / length[:, None]).to(kind), like))
+        return {"x": scale(length, flatten(image).double()) + damping * p}
+
+    return conjugate_gradient(damped, {"x": b}, tolerance=tolerance, max_iterations=iterations)
