@@ -174,7 +174,7 @@ def test_stochastic_steps_with_the_defaults_do_not_cost_retained_accuracy():
     request = task.request_class(3)
     kept = np.setdiff1d(np.arange(len(task)), request.forgotten)
     result = STOCHASTIC().forget(task, request)
-    assert "lr was halved down to" in result.evidence.warnings[0]
+    assert any("lr was halved down to" in warning for warning in result.evidence.warnings)
     assert accuracy(task, result.model, kept) > accuracy(task, task.model, kept) - 0.01
 
 

@@ -148,7 +148,7 @@ def _module(original: "nn.Module", end: State) -> "nn.Module":
 
 def _warn_of_copies(meter: NetworkMeter) -> None:
     """Retraining cannot remove what a copy of a forgotten record among the retained ones teaches."""
-    blocks = (part.detach().cpu().flatten(1).double().numpy() for part in torch.split(meter.X, _BLOCK))
+    blocks = (part.detach().cpu().reshape(len(part), -1).double().numpy() for part in torch.split(meter.X, _BLOCK))
     keys = np.concatenate([record_keys(block, np.zeros(len(block))) for block in blocks])
     worst = max(int(np.isin(keys[split.retain], keys[split.forget]).sum()) for split in meter.splits)
     if worst:
