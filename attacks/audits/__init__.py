@@ -1,0 +1,1 @@
+"""From observations of models to findings: games, nulls, controls and verdicts."""

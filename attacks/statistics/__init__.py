@@ -1,0 +1,1 @@
+"""What counts and scores prove: intervals, bands, tests, lower bounds on epsilon."""

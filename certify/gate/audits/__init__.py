@@ -1,0 +1,1 @@
+"""Audits that a spec asks for: planned, run, controlled, judged."""
