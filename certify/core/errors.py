@@ -50,3 +50,9 @@ class TamperedError(CertifyError):
     """Evidence was changed after it was made (exit 1)."""
 
     exit_code = 1
+
+
+class TooLittlePowerError(CertifyError):
+    """There is too little to look at for any answer; the message says how much would do (exit 3)."""
+
+    exit_code = 3

@@ -45,19 +45,21 @@ def check_names(kind: type[Any], given: Any, where: str) -> None:
             raise ConfigurationError(f"{where} has no knob {name!r}", where="--set", mend=mend)
 
 
-def parse_knob(kind: type[Any], name: str, text: str) -> Any:
-    """A knob's value from text, as on the command line; "none" is None.
+def parse_knob(kind: type[Any], name: str, given: Any) -> Any:
+    """A knob's value from text, as on the command line ("none" is None), or from a value as in a spec.
 
     Raises:
-        ConfigurationError: the text is of the wrong kind or out of range.
+        ConfigurationError: it is of the wrong kind or out of range.
     """
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind, name).validate_python(None if text.lower() == "none" else text)
+        return _adapter(kind, name).validate_python(
+            None if isinstance(given, str) and given.lower() == "none" else given
+        )
     except ValidationError as error:
         raise ConfigurationError(
-            f"{name}={text[:40]} makes no sense ({error.errors()[0]['msg'].lower()})",
+            f"{name}={str(given)[:40]} makes no sense ({error.errors()[0]['msg'].lower()})",
             where="--set",
             mend=f"see `certify list unlearners {getattr(kind, 'name', '')}".rstrip() + "`",
         ) from None

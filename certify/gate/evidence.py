@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from certify.core.errors import InputError
-from certify.core.files import is_file, read_text
+from certify.core.files import FileRecord, is_file, read_text
 from certify.gate.inputs import Inputs
 from certify.reports.schema import Evidence as EvidencePart
 from certify.reports.schema import FileDigest
@@ -71,6 +71,22 @@ def read_evidence(inputs: Inputs) -> EvidencePart | None:
     path = inputs.loaded.resolve(named) if named is not None else evidence_path(Path(inputs.model.record.path))
     if named is None and not is_file(path):
         return None
+    content, record = read_evidence_file(path)
+    return EvidencePart(
+        file=FileDigest(path=record.path, sha256=record.sha256, bytes=record.size),
+        method=content.method,
+        model_matches=content.model_sha256 == inputs.model.record.sha256,
+        counts=dict(content.counts),
+        seconds=content.seconds,
+    )
+
+
+def read_evidence_file(path: Path) -> tuple[EvidenceFile, FileRecord]:
+    """An evidence file, and its digest.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
     text, record = read_text(path)
     try:
         content = EvidenceFile.model_validate(json.loads(text))
@@ -80,10 +96,4 @@ def read_evidence(inputs: Inputs) -> EvidencePart | None:
             where=str(path),
             mend="run `certify unlearn` again, or remove it",
         ) from None
-    return EvidencePart(
-        file=FileDigest(path=record.path, sha256=record.sha256, bytes=record.size),
-        method=content.method,
-        model_matches=content.model_sha256 == inputs.model.record.sha256,
-        counts=dict(content.counts),
-        seconds=content.seconds,
-    )
+    return content, record

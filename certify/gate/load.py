@@ -30,6 +30,9 @@ _WRONG_TYPE = {
     "too_short": ("a list that is not empty", "fill it in, or remove the key if it is optional"),
 }
 
+_LEAST_NOISE = 1e-150
+"""Below, squares of the noise's standard deviation leave the range of double precision."""
+
 _LIMITS = {
     "ge": "greater than or equal to",
     "gt": "greater than",
@@ -120,7 +123,24 @@ def load_spec(path: str | Path | None = None) -> LoadedSpec:
             where=str(file),
             mend="declare loss and l2 as they were trained",
         )
+    if spec.release.kind == "glm" and not spec.policy.noise_std >= _LEAST_NOISE:
+        raise _noise_missing(spec, file)
     return LoadedSpec(spec, file, record)
+
+
+def _noise_missing(spec: Spec, file: Path) -> ConfigurationError:
+    """A certificate is of weights with noise; an audit of a network is of the weights as they are, and needs none."""
+    if "noise_std" not in spec.policy.model_fields_set:
+        return ConfigurationError(
+            "policy.noise_std is missing",
+            where=str(file),
+            mend=f"add it; `certify init` writes a commented {DEFAULT_SPEC}",
+        )
+    return ConfigurationError(
+        f"policy.noise_std must be greater than or equal to {_LEAST_NOISE:g}, not {shown(spec.policy.noise_std)}",
+        where=str(file),
+        mend="correct the value",
+    )
 
 
 def _parse_toml(path: Path) -> tuple[dict[str, Any], FileRecord]:

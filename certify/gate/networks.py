@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from certify.core.arguments import shown
 from certify.core.arrayfiles import read_arrays
 from certify.core.arrays import AnyArray, IntArray
 from certify.core.errors import CertifyError, ConfigurationError, InputError
+from certify.core.files import FileRecord
 from certify.core.foreign import foreign
 from certify.data.dataset import Dataset
 from certify.data.readers import read_forget_set
@@ -22,6 +24,29 @@ from certify.models.networks.files import load_network
 from certify.models.networks.recipe import Recipe
 from certify.unlearners import Request
 from certify.unlearners.networks.task import NetworkTask
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkInputs:
+    """What a spec of ``kind = "torch"`` names, read.
+
+    Attributes:
+        task: the records, the model that methods start from, and how it was trained.
+        request: which records to forget.
+        build: makes an untrained module.
+        data: digest of the records.
+        forget: digest of the forget set.
+        test: digest of the test records, where there are any.
+        original: digest of the model before the deletion, where it is named.
+    """
+
+    task: NetworkTask
+    request: Request
+    build: Callable[[], nn.Module]
+    data: FileRecord
+    forget: FileRecord
+    test: FileRecord | None
+    original: FileRecord | None
 
 
 def read_network_task(loaded: LoadedSpec, device: str | None = None) -> tuple[NetworkTask, Request]:
@@ -34,26 +59,43 @@ def read_network_task(loaded: LoadedSpec, device: str | None = None) -> tuple[Ne
     Raises:
         ConfigurationError, InputError: with the file or key concerned.
     """
-    release, training = loaded.spec.release, loaded.spec.training
-    build = _architecture(loaded)
-    original = _filled(loaded, build, release.original, "release.original")
-    initial = None if training.initial is None else _filled(loaded, build, training.initial, "training.initial")
-    X, y, ids = _records(loaded.resolve(loaded.spec.data.path))
+    found = read_network_inputs(loaded, device)
+    return found.task, found.request
+
+
+def read_network_inputs(loaded: LoadedSpec, device: str | None = None, *, needs_original: bool = True) -> NetworkInputs:
+    """Everything a spec names but the models under review.
+
+    Args:
+        loaded: a spec of ``kind = "torch"``.
+        device: instead of the spec's.
+        needs_original: whether the model before the deletion has to be there; an audit can do without it, and the task's model is
+            then an untrained one.
+
+    Raises:
+        ConfigurationError, InputError: with the file or key concerned.
+    """
+    release, training, given = loaded.spec.release, loaded.spec.training, loaded.spec.data
+    build = architecture_of(loaded)
+    original: tuple[nn.Module, FileRecord] | None = None
+    if needs_original or release.original is not None:
+        original = filled(loaded, build, release.original, "release.original")
+    initial = None if training.initial is None else filled(loaded, build, training.initial, "training.initial")[0]
+    X, y, ids, data = records_of(loaded.resolve(given.path))
     # names alone are needed here: targets may be vectors, which the task itself checks
-    named = Dataset(X.reshape(len(X), -1), np.zeros(len(X)), ids, where=str(loaded.resolve(loaded.spec.data.path)))
-    forgotten, _ = read_forget_set(loaded.resolve(loaded.spec.data.forget), named)
-    held_out = None if loaded.spec.data.test is None else _records(loaded.resolve(loaded.spec.data.test))[:2]
-    recipe = _recipe(loaded)
-    train = None if release.train is None else _function(loaded, release.train, "release.train")
+    named = Dataset(X.reshape(len(X), -1), np.zeros(len(X)), ids, where=str(loaded.resolve(given.path)))
+    forgotten, forget = read_forget_set(loaded.resolve(given.forget), named)
+    test = None if given.test is None else records_of(loaded.resolve(given.test))
+    train = None if release.train is None else function_of(loaded, release.train, "release.train")
     try:
         task = NetworkTask(
-            original,
+            untrained(loaded, build) if original is None else original[0],
             X,
             y,
             ids,
-            held_out=held_out,
+            held_out=None if test is None else test[:2],
             loss=training.loss,
-            recipe=recipe,
+            recipe=recipe_of(loaded),
             architecture=build,
             initial=initial,
             head=release.head,
@@ -64,10 +106,19 @@ def read_network_task(loaded: LoadedSpec, device: str | None = None) -> tuple[Ne
         )
     except CertifyError as error:
         raise type(error)(error.what, where=f"{loaded.path}: {error.where}", mend=error.mend) from None
-    return task, Request.at(task, forgotten)
+    return NetworkInputs(
+        task,
+        Request.at(task, forgotten),
+        build,
+        data,
+        forget,
+        None if test is None else test[3],
+        None if original is None else original[1],
+    )
 
 
-def _recipe(loaded: LoadedSpec) -> Recipe | None:
+def recipe_of(loaded: LoadedSpec) -> Recipe | None:
+    """How the original was trained, where [training] says."""
     training = loaded.spec.training
     if training.lr is None:
         return None
@@ -79,7 +130,12 @@ def _recipe(loaded: LoadedSpec) -> Recipe | None:
         raise ConfigurationError(error.what, where=f"{loaded.path}: {where}", mend=error.mend) from None
 
 
-def _architecture(loaded: LoadedSpec) -> Callable[[], nn.Module]:
+def architecture_of(loaded: LoadedSpec) -> Callable[[], nn.Module]:
+    """The function that makes an untrained module.
+
+    Raises:
+        ConfigurationError: none is named, or it cannot be imported.
+    """
     name = loaded.spec.release.architecture
     if name is None:
         raise ConfigurationError(
@@ -87,10 +143,10 @@ def _architecture(loaded: LoadedSpec) -> Callable[[], nn.Module]:
             where=f"{loaded.path}: release.architecture",
             mend='name a function that makes the untrained module: architecture = "package.module:function"',
         )
-    return _function(loaded, name, "release.architecture")
+    return function_of(loaded, name, "release.architecture")
 
 
-def _function(loaded: LoadedSpec, name: str, key: str) -> Callable[..., Any]:
+def function_of(loaded: LoadedSpec, name: str, key: str) -> Callable[..., Any]:
     """The function ``package.module:function``, looked up beside the spec last of all.
 
     Raises:
@@ -126,13 +182,26 @@ def _beside(folder: Path) -> Iterator[None]:
         sys.path.remove(place)
 
 
-def _filled(loaded: LoadedSpec, build: Callable[[], nn.Module], name: str | None, key: str) -> nn.Module:
+def filled(
+    loaded: LoadedSpec, build: Callable[[], nn.Module], name: str | None, key: str
+) -> tuple[nn.Module, FileRecord]:
+    """A module of the architecture with the weights in a file, in evaluation mode; and the file's digest."""
     if name is None:
         raise InputError(
             "unlearning starts from the original model and none is given",
             where=f"{loaded.path}: {key}",
             mend="name its weights",
         )
+    module, record = load_network(loaded.resolve(name), untrained(loaded, build))
+    return module.eval(), record
+
+
+def untrained(loaded: LoadedSpec, build: Callable[[], nn.Module]) -> nn.Module:
+    """A module of the architecture; torch's global generator is left as found.
+
+    Raises:
+        ConfigurationError: the architecture is no function of no arguments that returns a module.
+    """
     import torch
 
     where = f"{loaded.path}: release.architecture"
@@ -143,12 +212,12 @@ def _filled(loaded: LoadedSpec, build: Callable[[], nn.Module], name: str | None
         raise ConfigurationError(
             f"the architecture returned {shown(module)}, not a torch module", where=where, mend=mend
         )
-    return load_network(loaded.resolve(name), module)[0].eval()
+    return module
 
 
-def _records(path: Path) -> tuple[AnyArray, AnyArray, IntArray | AnyArray]:
-    """Arrays X (n, ...), y (n, ...) and ids (n,) of an .npz file; row numbers where there are no ids."""
-    arrays, _ = read_arrays(path)
+def records_of(path: Path) -> tuple[AnyArray, AnyArray, IntArray | AnyArray, FileRecord]:
+    """Arrays X (n, ...), y (n, ...) and ids (n,) of an .npz file, row numbers where there are no ids; and the file's digest."""
+    arrays, record = read_arrays(path)
     for name in ("X", "y"):
         if name not in arrays:
             raise InputError(
@@ -164,4 +233,4 @@ def _records(path: Path) -> tuple[AnyArray, AnyArray, IntArray | AnyArray]:
                 where=str(path),
                 mend="save it with numpy.savez(path, X=..., y=..., ids=...)",
             )
-    return X, y, arrays.get("ids", np.arange(len(X)))
+    return X, y, arrays.get("ids", np.arange(len(X))), record

@@ -60,6 +60,7 @@ class ComputeSpec(_Section):
     """[compute]: where torch models run."""
 
     device: Text = "auto"
+    scheduler: Text | None = None
 
 
 class ColumnsSpec(_Section):
@@ -85,7 +86,7 @@ class PolicySpec(_Section):
 
     epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     delta: Annotated[float, Field(ge=1e-200, lt=1)]
-    noise_std: Annotated[float, Field(ge=1e-150, le=1e150)]
+    noise_std: Annotated[float, Field(ge=0, le=1e150)] = 0.0
     noise_shape: Literal["isotropic", "curvature"] = "isotropic"
     tolerance: Positive | None = None
     max_total_mu: Positive | None = None
@@ -102,9 +103,26 @@ class AuditSpec(_Section):
     """[audit]: the empirical attacks."""
 
     attacks: Annotated[list[Text], Field(min_length=1)]
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    games: Annotated[list[Literal["retrain", "privacy", "retain-side"]], Field(min_length=1)] = ["retrain", "privacy"]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     max_tpr_at_fpr: RateLimit | None = None
     max_epsilon_lower_bound: Positive | None = None
+    max_distance_ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 1.25
+    models: Annotated[int, Field(ge=2)] = 64
+    forget_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    out_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    forget_sets: Annotated[list[Literal["random", "memorised", "outliers", "cluster"]], Field(min_length=1)] = [
+        "random"
+    ]
+    replicates: Annotated[int, Field(ge=2)] = 20
+    seed: Annotated[int, Field(ge=0)] = 0
+    block: Annotated[int, Field(ge=1)] | None = None
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    cache: Text | None = "certify-audit"
+    knobs: dict[str, bool | int | float | str] = {}
+    scores: Text | None = None
+    scale: Literal["logit", "probability"] = "logit"
+    canaries: Text | None = None
 
 
 class LedgerSpec(_Section):
