@@ -25,12 +25,13 @@ _COMMANDS = {
     "init": "Write a commented certify.toml.",
     "check": "The gate: check the model of a spec against its policy.",
     "unlearn": "Run an unlearner on the spec's original model.",
+    "audit": "The empirical attacks of a spec alone, with their cost told first.",
     "session": "Delete, correct and add records one request after the other, each certified.",
     "release": "Check, draw the noise, write the released weights and the certificate, book it.",
     "ledger": "What was released and what it cost: list, show, verify, export.",
     "verify": "Verify a certificate from scratch, with nothing trusted.",
     "report": "Render a certificate again, in another format.",
-    "list": "List unlearners, losses and report formats.",
+    "list": "List unlearners, attacks, losses and report formats.",
 }
 
 

@@ -7,7 +7,7 @@ import click
 
 from certify.core.errors import ConfigurationError
 
-_TOPICS = ("unlearners", "losses", "formats")
+_TOPICS = ("unlearners", "attacks", "losses", "formats")
 
 
 @click.command("list")
@@ -17,7 +17,7 @@ _TOPICS = ("unlearners", "losses", "formats")
     "--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True, help="How to print it."
 )
 def command(topic: str | None, name: str | None, form: str) -> int:
-    """List unlearners, losses and report formats: what each needs, supports and guarantees.
+    """List unlearners, attacks, losses and report formats: what each needs, supports and guarantees.
 
     `certify list unlearners NAME` tells all about one method: every knob with its default, range and meaning.
     """
@@ -27,10 +27,16 @@ def command(topic: str | None, name: str | None, form: str) -> int:
         )
     shown = (topic,) if topic else _TOPICS
     if form == "json":
-        makers = {"unlearners": lambda: _facts(name), "losses": _losses_facts, "formats": _formats_facts}
+        makers = {
+            "unlearners": lambda: _facts(name),
+            "attacks": _attacks_facts,
+            "losses": _losses_facts,
+            "formats": _formats_facts,
+        }
         click.echo(json.dumps({one: makers[one]() for one in shown}, indent=2, ensure_ascii=True))
         return 0
-    blocks = [{"unlearners": lambda: _unlearners(name), "losses": _losses, "formats": _formats}[one]() for one in shown]
+    texts = {"unlearners": lambda: _unlearners(name), "attacks": _attacks, "losses": _losses, "formats": _formats}
+    blocks = [texts[one]() for one in shown]
     click.echo("\n\n".join(blocks))
     return 0
 
@@ -74,6 +80,26 @@ def _facts(name: str | None) -> list[dict[str, Any]]:
     from certify.cli.described import facts
 
     return [facts(method) for method in _chosen(name)]
+
+
+def _attacks() -> str:
+    from certify.attacks.registry import ATTACKS
+
+    lines = ["Attacks (`[audit] attacks`); all are empirical: they find leaks, and never show that there is none"]
+    for attack in ATTACKS.values():
+        lines += [
+            f"  {attack.name:<18} {attack.summary}",
+            f"  {'':<18} needs: {attack.needs}; source: {attack.reference}",
+        ]
+    return "\n".join(lines)
+
+
+def _attacks_facts() -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    from certify.attacks.registry import ATTACKS
+
+    return [asdict(attack) for attack in ATTACKS.values()]
 
 
 def _losses() -> str:

@@ -1,0 +1,201 @@
+"""From what attacks showed to findings with verdicts, and controls with theirs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from certify.attacks.audits.findings import Control, Finding
+from certify.attacks.audits.membership import Levels, Membership, Refuted, Side, auc, epsilon_ceiling
+from certify.attacks.registry import ATTACKS
+from certify.core.verdict import Verdict
+
+CONTROL_LEVEL = 0.01
+"""Chance, at most, that an audit is refused because retrained models happened to look unlike each other."""
+
+
+_DECIDING = ("retrain", "privacy")
+"""Games in which honest retraining leaves nothing to find, so that a limit on the rate itself makes sense."""
+
+
+def rate_limit(game: str, fpr: float, epsilon: float, delta: float) -> float:
+    """Largest TPR at ``fpr`` that an (epsilon, delta) guarantee against retraining allows in a game.
+
+    Against retrained models it is ``exp(epsilon) fpr + delta``. Among unlearned ones both sides are epsilon away from retraining:
+    ``exp(epsilon) (exp(epsilon) fpr + delta) + delta``.
+    """
+    factor = math.exp(min(epsilon, 700.0))
+    once = factor * fpr + delta
+    return min(1.0, once if game == "retrain" else factor * once + delta)
+
+
+def findings_of(
+    found: Membership, levels: Levels, *, rate: float, epsilon: float | None, slice_name: str = "all"
+) -> list[Finding]:
+    """The findings of one attack in one game.
+
+    Args:
+        found: what the attack showed.
+        levels: as it was run.
+        rate: largest true-positive rate that is allowed.
+        epsilon: largest epsilon that may be refuted; None where the game says nothing of epsilon.
+        slice_name: "all", or the worst-case set that the fleet forgot.
+    """
+    decides = found.game.name in _DECIDING and ATTACKS[found.attack].shadows
+    listed = []
+    for side in found.sides:
+        listed.append(_rate_finding(found, side, levels, rate, slice_name, decides=decides))
+        if side.epsilon is not None and epsilon is not None and decides:
+            listed.append(_epsilon_finding(found, side, side.epsilon, levels, epsilon, slice_name))
+    return listed
+
+
+def _names(found: Membership, side: Side, slice_name: str, what: str) -> dict[str, str]:
+    info = ATTACKS[found.attack]
+    parts = [found.attack, found.game.name, side.direction.partition("-")[0], what]
+    return {
+        "id": "-".join(parts if slice_name == "all" else [*parts, slice_name]),
+        "attack": found.attack,
+        "title": info.title,
+        "game": found.game.name,
+        "slice": slice_name,
+        "direction": side.direction,
+        "source": info.reference,
+    }
+
+
+def _rate_finding(
+    found: Membership, side: Side, levels: Levels, limit: float, slice_name: str, *, decides: bool
+) -> Finding:
+    tpr, null = side.tpr, side.null
+    verdict = decide(side.strict, tpr.upper, limit)
+    return Finding(
+        **_names(found, side, slice_name, "tpr"),
+        statistic=f"TPR at FPR {levels.fpr:g}",
+        value=tpr.value,
+        lower=tpr.lower,
+        upper=tpr.upper,
+        confidence=tpr.confidence,
+        verdict=verdict if decides or (verdict is Verdict.FAIL and found.game.name in _DECIDING) else None,
+        limit=limit if found.game.name in _DECIDING else None,
+        p_value=found.p_value,
+        null_mean=None if null is None else null.value,
+        null_lower=None if null is None else null.lower,
+        null_upper=None if null is None else null.upper,
+        corrected=None if null is None else tpr.value - null.value,
+        units=tpr.units,
+        method=tpr.method,
+        note=f"mean AUC within a model {auc(found.trials):.3f}",
+        **(_power(tpr.units, levels, limit, verdict) if decides else {}),
+    )
+
+
+def decide(strict_lower: float, upper: float, limit: float) -> Verdict:
+    """Fail by significance alone, pass by an interval that lies within the limit alone."""
+    if strict_lower > limit:
+        return Verdict.FAIL
+    return Verdict.PASS if upper <= limit else Verdict.INCONCLUSIVE
+
+
+def _epsilon_finding(
+    found: Membership, side: Side, bound: Refuted, levels: Levels, limit: float, slice_name: str
+) -> Finding:
+    able = bound.ceiling >= limit
+    verdict = Verdict.FAIL if bound.strict > limit else Verdict.PASS if able else Verdict.INCONCLUSIVE
+    units = side.tpr.units
+    return Finding(
+        **_names(found, side, slice_name, "epsilon"),
+        statistic="epsilon lower bound",
+        value=bound.value,
+        lower=bound.value,
+        upper=math.inf,
+        confidence=levels.confidence,
+        verdict=verdict,
+        limit=limit,
+        p_value=found.p_value,
+        null_mean=bound.null,
+        corrected=None if bound.null is None else bound.value - bound.null,
+        ceiling=bound.ceiling,
+        needed_models=None if able else models_for_epsilon(limit, levels),
+        units=units,
+        method=f"betting on pairs of rates, over models, at delta {levels.delta:g}; threshold set on other models",
+        note="" if able else f"{units} models could not refute more than {bound.ceiling:.3g}, however strong the leak",
+    )
+
+
+def models_for_epsilon(limit: float, levels: Levels) -> int:
+    """Shadow models with which a perfect attack could refute ``limit``: twice the targets, as half are references."""
+    targets = 1
+    while epsilon_ceiling(targets, levels.delta, levels.confidence) < limit and targets < 2**24:
+        targets *= 2
+    return 2 * targets
+
+
+def controls_of(found: Sequence[Membership], alpha: float) -> list[Control]:
+    """Retrained models in the place must not be caught by any attack, original ones must be by each.
+
+    The first are judged together, after Holm at :data:`CONTROL_LEVEL`; the others one by one at ``alpha``. Attacks without shadow
+    models are baselines: they may fail a method, but need not catch the original, and passing them is no evidence.
+    """
+    known = [one for one in found if one.game.name in _DECIDING]
+    nulls = [one for one in known if one.null_p is not None]
+    adjusted = holm([one.null_p for one in nulls if one.null_p is not None])
+    listed = [
+        _control(one, "retrained models", one.null_p, ok=level > CONTROL_LEVEL, caught=False, adjusted=level)
+        for one, level in zip(nulls, adjusted, strict=True)
+    ]
+    listed.extend(
+        _control(one, "original models", one.control_p, ok=one.control_p <= alpha, caught=True)
+        for one in known
+        if one.control_p is not None and ATTACKS[one.attack].shadows
+    )
+    return listed
+
+
+def _control(
+    one: Membership, who: str, p: float | None, *, ok: bool, caught: bool, adjusted: float | None = None
+) -> Control:
+    wanted = "must be told apart" if caught else "must not be told apart"
+    shown = "" if adjusted is None or adjusted == p else f" ({adjusted:.3g} after Holm)"
+    return Control(
+        id=f"control-{who.partition(' ')[0]}-{one.attack}-{one.game.name}",
+        name=f"{who} in the unlearned ones' place: {one.attack}, {one.game.name}",
+        must_be_caught=caught,
+        p_value=p,
+        value=None,
+        ok=ok,
+        summary=f"{wanted}: p = {p:.3g}{shown}, {'as it must be' if ok else 'and it is otherwise'}",
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values."""
+    if not p_values:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
+
+
+def adjusted(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings with Holm's correction over those that have a p-value, each attack and game counted once."""
+    keys = {}
+    for one in findings:
+        if one.p_value is not None:
+            keys.setdefault((one.attack, one.game, one.slice), one.p_value)
+    levels = dict(zip(keys, holm(list(keys.values())), strict=True))
+    return [
+        one if one.p_value is None else replace(one, adjusted_p=levels[one.attack, one.game, one.slice])
+        for one in findings
+    ]
+
+
+def _power(units: int, levels: Levels, limit: float, verdict: Verdict) -> dict[str, float | int | None]:
+    from certify.attacks.audits.power import minimum_detectable, targets_to_pass
+
+    found: dict[str, float | int | None] = {
+        "minimum_detectable": minimum_detectable(units, limit, levels.strict),
+        "power": 0.8,
+    }
+    if verdict is Verdict.INCONCLUSIVE:
+        found["needed_models"] = 2 * targets_to_pass(levels.fpr, limit, levels.confidence)
+    return found

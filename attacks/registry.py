@@ -1,0 +1,201 @@
+"""The attacks by name: what each needs, tells apart and proves."""
+
+from dataclasses import dataclass
+
+from certify.core.arguments import require_type, shown
+from certify.core.errors import ConfigurationError
+from certify.core.names import did_you_mean
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What there is to know of an attack before it is run.
+
+    Attributes:
+        name: as in ``[audit] attacks``.
+        title: for readers.
+        kind: "membership" (scores of records, on a fleet), "distance" (models), "set" (one model and coins), "relearning".
+        summary: one sentence.
+        needs: what it needs.
+        reference: where it comes from.
+        signals: of :data:`~certify.attacks.observations.SIGNALS`, those it looks at.
+        shadows: whether records are scored by other models of the fleet; without, one threshold serves all records.
+    """
+
+    name: str
+    title: str
+    kind: str
+    summary: str
+    needs: str
+    reference: str
+    signals: tuple[str, ...] = ("phi",)
+    shadows: bool = True
+
+
+_ALL = (
+    Attack(
+        "u-lira",
+        "U-LiRA",
+        "membership",
+        "Likelihood ratio of phi between models that unlearned the record and models that never saw it, record by record.",
+        "shadow models that were trained and unlearned (a train recipe and the method, or scores)",
+        "Hayes et al. 2024 (arXiv 2403.01218), after Carlini et al. 2022",
+    ),
+    Attack(
+        "u-lira-offline",
+        "U-LiRA, offline",
+        "membership",
+        "How unusual phi is among models that never saw the record; shadow models that unlearned it are not needed.",
+        "shadow models",
+        "Carlini et al. 2022 (arXiv 2112.03570)",
+    ),
+    Attack(
+        "lira",
+        "LiRA",
+        "membership",
+        "Likelihood ratio between shadow models trained with and without the record; the attacker does not know of the unlearning.",
+        "shadow models, original ones among them",
+        "Carlini et al. 2022 (arXiv 2112.03570)",
+    ),
+    Attack(
+        "rmia",
+        "RMIA",
+        "membership",
+        "How many other records the model's gain on this one exceeds, each against its mean over shadow models.",
+        "shadow models",
+        "Zarifzadeh et al. 2024 (arXiv 2312.03262)",
+    ),
+    Attack(
+        "calibrated-loss",
+        "calibrated loss",
+        "membership",
+        "phi less its mean over models that never saw the record.",
+        "shadow models",
+        "Watson et al. 2022 (arXiv 2111.08440)",
+    ),
+    Attack(
+        "attack-r",
+        "Attack-R",
+        "membership",
+        "Rank of phi among models that never saw the record.",
+        "shadow models",
+        "Ye et al. 2022 (arXiv 2111.09679)",
+    ),
+    Attack(
+        "two-version",
+        "two versions together",
+        "membership",
+        "Likelihood ratio of phi before the deletion and its change: what an attacker sees who holds both models.",
+        "shadow models before and after unlearning",
+        "Chen et al. 2021 (arXiv 2005.02205)",
+    ),
+    Attack(
+        "loss",
+        "loss threshold",
+        "membership",
+        "One threshold on the loss for all records. Blind where LiRA sees; a floor to compare with.",
+        "nothing but the model",
+        "Yeom et al. 2018 (arXiv 1709.01604)",
+        shadows=False,
+    ),
+    Attack(
+        "entropy",
+        "entropy threshold",
+        "membership",
+        "One threshold on the entropy of the prediction; blind to confident mistakes.",
+        "nothing but the model",
+        "Shokri et al. 2017 (arXiv 1610.05820)",
+        ("entropy",),
+        shadows=False,
+    ),
+    Attack(
+        "modified-entropy",
+        "modified entropy threshold",
+        "membership",
+        "One threshold on the entropy that knows the label.",
+        "nothing but the model",
+        "Song and Mittal 2021 (arXiv 2003.10595)",
+        ("modified-entropy",),
+        shadows=False,
+    ),
+    Attack(
+        "gap",
+        "label-only gap",
+        "membership",
+        "A record counts as known when it is classified rightly. The baseline every attack must beat.",
+        "predicted labels alone",
+        "Yeom et al. 2018 (arXiv 1709.01604)",
+        ("correct",),
+        shadows=False,
+    ),
+    Attack(
+        "parameter-distance",
+        "parameter distance",
+        "distance",
+        "Distance of the weights to retrained ones, beside the distances of retrained models to each other.",
+        "retrained models of this very request (trained here, or release.retrained)",
+        "docs/audits.md",
+        (),
+        shadows=False,
+    ),
+    Attack(
+        "function-distance",
+        "distance of predictions",
+        "distance",
+        "Jensen-Shannon divergence of predictions on forgotten, retained and unseen records to retrained models' ones.",
+        "retrained models of this very request (trained here, or release.retrained)",
+        "docs/audits.md",
+        (),
+        shadows=False,
+    ),
+    Attack(
+        "release-lira",
+        "the model under review",
+        "distance",
+        "Where phi of the model under review lies among retrained models on the forgotten records, all together.",
+        "retrained models of this very request (trained here, or release.retrained)",
+        "docs/audits.md",
+        shadows=False,
+    ),
+    Attack(
+        "relearning",
+        "relearning",
+        "relearning",
+        "How soon accuracy on the forgotten records comes back when training goes on with the retained ones.",
+        "unlearned and retrained models of this very request, and a train recipe",
+        "Siddiqui et al. 2025 (arXiv 2505.22310)",
+        ("correct",),
+        shadows=False,
+    ),
+    Attack(
+        "coin-flip",
+        "set-level coin flips",
+        "set",
+        "Whether the model under review betrays which of the auditor's canaries were planted and deleted. One model, exact.",
+        "canaries planted by coins ([audit] canaries)",
+        "docs/audit_statistics.md",
+        shadows=False,
+    ),
+)
+
+ATTACKS: dict[str, Attack] = {attack.name: attack for attack in _ALL}
+"""All attacks, by name."""
+
+
+def names() -> tuple[str, ...]:
+    """Names of all attacks."""
+    return tuple(ATTACKS)
+
+
+def get(name: str) -> Attack:
+    """The attack called ``name``.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    require_type(name, str, "attack", "give a name; attacks.names() has them all")
+    if name not in ATTACKS:
+        close = did_you_mean(name, ATTACKS)
+        mend = close if close.endswith("?") else "`certify list attacks` names them all"
+        raise ConfigurationError(f"unknown attack {shown(name)}", where="attack", mend=mend)
+    return ATTACKS[name]

@@ -1,0 +1,106 @@
+"""What a spec's audit comes to: attacks, games, limits, and how much has to be trained for them."""
+
+from dataclasses import dataclass
+
+from certify.attacks import registry
+from certify.attacks.audits.judge import rate_limit
+from certify.core.errors import ConfigurationError
+from certify.gate.load import LoadedSpec
+from certify.gate.spec import AuditSpec
+
+_POOL = 8
+"""Candidates for the forget sets of shadow models, as a multiple of how many each forgets: an eighth of the shadow models forgets a record."""
+_LEAST_POOL = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An audit, decided before anything is looked at.
+
+    Attributes:
+        membership: attacks on a fleet whose models forget records drawn by chance.
+        games: which they play.
+        request: attacks that compare the model under review with retrained models of this very request.
+        coins: whether canaries decide.
+        fpr: false-positive rate of the limit.
+        rates: largest true-positive rate allowed, by game.
+        epsilon: largest epsilon that may be refuted.
+        delta: of the guarantee under audit.
+        alpha: allowed error over all deciding findings.
+    """
+
+    membership: tuple[str, ...]
+    games: tuple[str, ...]
+    request: tuple[str, ...]
+    coins: bool
+    fpr: float
+    rates: dict[str, float]
+    epsilon: float
+    delta: float
+    alpha: float
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """What has to be observed of every model."""
+        found = {"phi", *(signal for name in self.membership for signal in registry.get(name).signals)}
+        return tuple(sorted(found))
+
+    @property
+    def findings(self) -> int:
+        """Largest number of findings that may decide: two directions, a rate in each game, epsilon against retrained models."""
+        each = 2 * len(self.games) + 2 * ("retrain" in self.games)
+        return max(1, len(self.membership) * each + len(self.request) + self.coins)
+
+
+def plan_of(loaded: LoadedSpec) -> Plan:
+    """The plan of a spec.
+
+    Raises:
+        ConfigurationError: there is no [audit], an attack is unknown or named twice, or something it needs is not named.
+    """
+    given = loaded.spec.audit
+    if given is None:
+        raise ConfigurationError(
+            "has no table [audit]", where=str(loaded.path), mend='add one: attacks = ["u-lira", "parameter-distance"]'
+        )
+    for name in given.attacks:
+        try:
+            registry.get(name)
+        except ConfigurationError as error:
+            raise ConfigurationError(error.what, where=f"{loaded.path}: audit.attacks", mend=error.mend) from None
+    if len(set(given.attacks)) < len(given.attacks):
+        raise ConfigurationError("names an attack twice", where=f"{loaded.path}: audit.attacks", mend="name each once")
+    kinds = {name: registry.ATTACKS[name].kind for name in given.attacks}
+    if "coin-flip" in kinds and given.canaries is None:
+        raise ConfigurationError(
+            "coin-flip needs canaries", where=f"{loaded.path}: audit.canaries", mend="name the file (docs/audits.md)"
+        )
+    policy = loaded.spec.policy
+    epsilon = given.max_epsilon_lower_bound or policy.epsilon
+    limit = given.max_tpr_at_fpr
+    fpr = 0.01 if limit is None else limit.fpr
+    games = tuple(dict.fromkeys(given.games))
+    rates = {game: limit.tpr if limit else rate_limit(game, fpr, epsilon, policy.delta) for game in games}
+    return Plan(
+        membership=tuple(name for name in given.attacks if kinds[name] == "membership"),
+        games=games,
+        request=tuple(name for name in given.attacks if kinds[name] in ("distance", "relearning")),
+        coins="coin-flip" in kinds,
+        fpr=fpr,
+        rates=rates,
+        epsilon=epsilon,
+        delta=policy.delta,
+        alpha=1 - given.confidence,
+    )
+
+
+def pool_size(records: int, forgotten: int, given: AuditSpec) -> int:
+    """How many records are candidates for the forget sets of shadow models."""
+    share = given.forget_share
+    wanted = round(forgotten / share) if share is not None else _POOL * forgotten
+    return max(min(_LEAST_POOL, records), min(records, wanted))
+
+
+def forget_share(given: AuditSpec) -> float:
+    """Share of the candidates that a shadow model forgets."""
+    return given.forget_share if given.forget_share is not None else 1 / _POOL
