@@ -1,0 +1,316 @@
+"""A distance to retrained models beside that of retrained models among themselves: ratio, interval, p-value.
+
+Two designs. *One request*: all models were given the same records, so that any unlearned model can be compared with any retrained one
+(:func:`against_pool`, a matrix of distances). *Rows*: model k of every world belongs to its own draw of records, so that only row k
+can be compared with row k, and a second retrained model is needed for the null (:func:`against_rows`).
+
+The models are the independent units: unlearned ones must each come from a training run of their own. Models unlearned again and again from one
+checkpoint are one unit, and their spread says nothing about that of trainings.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from certify.attacks.distances.exchange import Exchange, energy, exchange
+from certify.attacks.distances.parameters import Tensors, plain
+from certify.attacks.estimates import Estimate
+from certify.core.arrays import FloatArray
+from certify.core.errors import InputError
+from certify.core.streams import stream
+
+REMINDER = (
+    "Two honest retrained models may differ in their weights and still be equally good; a distance to retraining within that of retrained "
+    "models is no proof that the data was forgotten, and closeness proves nothing about which data a model was trained on."
+)
+"""Stands beside every distance in a report."""
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Distance:
+    """One distance of unlearned models to retrained ones against its null.
+
+    Attributes:
+        name: of the distance: "l2", "js".
+        part: of the model or of the records: "whole", "parameters/0", "forget".
+        value: mean distance of unlearned to retrained models.
+        values: mean distance of each unlearned model to the retrained ones, (U,).
+        null: the same among retrained models: for each of them, its mean distance to the others.
+        mean_null: mean of ``null``.
+        ratio: ``value / mean_null``: 1 where unlearning is retraining; bootstrap over models, an approximate interval.
+        p_value: how often exchanging the labels of the models makes the statistic at least as large; exact under the null.
+        floor: the smallest p-value that this many models can give.
+        test: what was tested, in words.
+        models: unlearned and retrained models.
+        caveat: what it does not say.
+    """
+
+    name: str
+    part: str
+    value: float
+    values: FloatArray
+    null: FloatArray
+    mean_null: float
+    ratio: Estimate
+    p_value: float
+    floor: float
+    test: str
+    models: tuple[int, int]
+    caveat: str = REMINDER
+
+
+def against_pool(
+    name: str,
+    part: str,
+    matrix: FloatArray,
+    unlearned: int,
+    *,
+    paired: bool | None = None,
+    draws: int = 999,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Distance:
+    """One request: all pairs of models.
+
+    The test exchanges labels and recomputes the energy distance: a shift shows, and so does a spread that is too small (models
+    unlearned from one checkpoint) or too large. For one unlearned model it is the rank of its mean distance among the retrained models' own,
+    p at least 1 / (R + 1): 19 retrained models are the fewest that can show anything at 5 %.
+
+    Args:
+        name: of the distance.
+        part: of the model.
+        matrix: distances from each model of the pool to each, (U + R, U + R), the unlearned ones first. Where the distance has a
+            direction, it goes from the row's model to the column's.
+        unlearned: U.
+        paired: see :func:`~certify.attacks.distances.exchange.exchange`. A single pair of sets of equal size is paired unless told otherwise.
+        draws: relabellings drawn.
+        confidence: of the ratio's interval.
+        seed: of relabellings and bootstrap.
+
+    Raises:
+        InputError: fewer than two retrained models, a matrix that is not square, or a distance that is not a number.
+    """
+    matrix = np.asarray(matrix, dtype=np.float64)
+    size = len(matrix)
+    retrained = size - unlearned
+    if matrix.shape != (size, size) or unlearned < 1 or retrained < 2:
+        raise InputError(
+            f"{unlearned} unlearned models and a matrix of shape {matrix.shape} leave fewer than two retrained models",
+            where=f"{name} ({part})",
+            mend="give the distances of at least one unlearned and two retrained models, all with all",
+        )
+    found = exchange(unlearned, retrained, paired=paired, draws=draws, seed=seed)
+    between, within = matrix[:unlearned, unlearned:], matrix[unlearned:, unlearned:].copy()
+    np.fill_diagonal(within, 0.0)
+    null = within.sum(axis=1) / (retrained - 1)
+    return Distance(
+        name,
+        part,
+        float(between.mean()),
+        between.mean(axis=1),
+        null,
+        float(null.mean()),
+        _pool_ratio(between, within, paired=found.paired, confidence=confidence, seed=seed),
+        found.p_value(energy(matrix, found.labels)),
+        found.floor(mirrored=True),
+        _words("energy distance" if unlearned > 1 else "rank of the mean distance", found),
+        (unlearned, retrained),
+    )
+
+
+def against_rows(
+    name: str,
+    part: str,
+    own: FloatArray,
+    null: FloatArray,
+    *,
+    side: Literal["farther", "both"] = "farther",
+    draws: int = 999,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Distance:
+    """Rows: each draw of records has one unlearned model and two retrained ones.
+
+    If unlearning is retraining, the unlearned and the second retrained model of a row can be exchanged: the sign of
+    ``own - null`` is a fair coin, and the sum of the differences is compared with those of all signs.
+
+    Args:
+        name: of the distance.
+        part: of the model or the records.
+        own: distance of unlearned model k to retrained model k, (K,).
+        null: distance of the second retrained model k to retrained model k, (K,).
+        side: "farther" looks for unlearned models that are too far, whether they kept too much or forgot too much; "both" finds models that
+            are too close, too, as those are that were made from the retrained ones.
+        draws: relabellings drawn.
+        confidence: of the ratio's interval.
+        seed: of relabellings and bootstrap.
+
+    Raises:
+        InputError: arrays of different lengths, or a distance that is not finite.
+    """
+    own, null = np.asarray(own, dtype=np.float64), np.asarray(null, dtype=np.float64)
+    if own.shape != null.shape or own.ndim != 1 or not own.size or not np.isfinite([own, null]).all():
+        raise InputError(
+            f"distances have shapes {own.shape} and {null.shape}, or are not finite",
+            where=f"{name} ({part})",
+            mend="give one finite distance a row in both",
+        )
+    found = exchange(len(own), len(own), paired=True, draws=draws, seed=seed)
+    statistic = np.where(found.labels[:, : len(own)], 1.0, -1.0) @ (own - null)
+    value, mean_null = float(own.mean()), float(null.mean())
+    picked = stream(seed, "bootstrap").integers(0, len(own), (RESAMPLES, len(own)))
+    ratios = _divide(own[picked].mean(axis=1), null[picked].mean(axis=1))
+    return Distance(
+        name,
+        part,
+        value,
+        own,
+        null,
+        mean_null,
+        _interval(float(_divide(value, mean_null)), ratios, confidence, len(own)),
+        found.p_value(statistic) if side == "farther" else found.two_sided(statistic),
+        found.floor() if side == "farther" else min(1.0, 2 * found.floor()),
+        _words(f"mean difference, {side}", found),
+        (len(own), len(own)),
+    )
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Where unlearned models lie from retrained ones along one direction.
+
+    Attributes:
+        value: mean of ``<theta_u - theta_r, g> / ||g||`` with Student's interval over models (normal projections).
+        p_value: exact, by exchanging labels; two-sided.
+        floor: the smallest p-value that this many models can give.
+        t_p_value: Student's, K - 1 degrees of freedom for K rows, or Welch's; two-sided.
+        test: in words.
+    """
+
+    value: Estimate
+    p_value: float
+    floor: float
+    t_p_value: float
+    test: str
+
+
+def directional(
+    unlearned: Tensors,
+    retrained: Tensors,
+    direction: Tensors,
+    *,
+    paired: bool | None = None,
+    draws: int = 999,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Shift:
+    """Whether unlearned weights are shifted along the gradient of the loss on the forgotten records.
+
+    Against the gradient (negative): the loss on them is still too low, too little was forgotten. Along it (positive): too much was. It sees shifts that are
+    far too small for a distance over all weights.
+
+    The direction must not know which models are unlearned: take the gradient at the mean of *all* models of the pool, for rows at the middle of each
+    pair, or at retrained models that are not compared here. Taken at the mean of the retrained models alone it is biased towards alarm or
+    silence, the more the fewer they are.
+
+    Args:
+        unlearned: parameters by name, (U, ...).
+        retrained: the same, (R, ...).
+        direction: by name, one for all models (...), or one for each pair (U, ...); tensors that it lacks do not count.
+        paired: see :func:`~certify.attacks.distances.exchange.exchange`; a direction for each pair needs pairs.
+        draws: relabellings drawn.
+        confidence: of the interval.
+        seed: of the relabellings.
+
+    Raises:
+        InputError: shapes that do not fit, a direction that is zero or not finite, fewer than two models in a set that is not paired.
+    """
+    first, second = len(plain(next(iter(unlearned.values())))), len(plain(next(iter(retrained.values()))))
+    found = exchange(first, second, paired=paired, draws=draws, seed=seed)
+    one, two = _projected(unlearned, retrained, direction, paired=found.paired)
+    if min(first, second) < 2:
+        raise InputError("a set has fewer than two models", where="directional", mend="give two or more of each")
+    if found.paired:
+        differences = one - two
+        statistic = np.where(found.labels[:, :first], 1.0, -1.0) @ differences / first
+        result = stats.ttest_1samp(differences, 0.0)
+        mean = float(differences.mean())
+    else:
+        pool, chosen = np.concatenate([one, two]), found.labels.astype(np.float64)
+        statistic = chosen @ pool / first - (1 - chosen) @ pool / second
+        result = stats.ttest_ind(one, two, equal_var=False)
+        mean = float(one.mean() - two.mean())
+    interval = result.confidence_interval(confidence)
+    estimate = Estimate(
+        mean, float(interval.low), float(interval.high), confidence, "Student's t over models", min(first, second)
+    )
+    words = _words("mean projection on the direction", found)
+    return Shift(estimate, found.two_sided(statistic), min(1.0, 2 * found.floor()), float(result.pvalue), words)
+
+
+def _projected(
+    unlearned: Tensors, retrained: Tensors, direction: Tensors, *, paired: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Projections of every model on the unit direction of its pair."""
+    sums: list[FloatArray | float] = [0.0, 0.0, 0.0]
+    for name, value in direction.items():
+        if name not in unlearned or name not in retrained:
+            raise InputError(
+                f"{name!r} is in the direction alone", where="directional", mend="name parameters of the models"
+            )
+        one, two, way = plain(unlearned[name]), plain(retrained[name]), plain(value)
+        rows = paired and way.shape == one.shape
+        if one.shape[1:] != two.shape[1:] or not (rows or way.shape == one.shape[1:]):
+            raise InputError(
+                f"{name!r} has shapes {one.shape}, {two.shape} and, in the direction, {way.shape}",
+                where="directional",
+                mend="give one direction for all models, or one for each pair",
+            )
+        flat = way.reshape(len(one) if rows else 1, -1)
+        sums = [
+            total + (part * flat).sum(axis=1)
+            for total, part in zip(sums, (one.reshape(len(one), -1), two.reshape(len(two), -1), flat), strict=True)
+        ]
+    first, second, squared = (np.asarray(total) for total in sums)
+    if not (np.isfinite(squared).all() and np.all(squared > 0)):
+        raise InputError("the direction is zero or not finite", where="directional", mend="give another one")
+    length = np.sqrt(squared)
+    return np.asarray(first / length), np.asarray(second / length)
+
+
+def _pool_ratio(between: FloatArray, within: FloatArray, *, paired: bool, confidence: float, seed: int) -> Estimate:
+    """Ratio of means with a bootstrap over models; copies of one model do not count as two that agree."""
+    generator, (first, second) = stream(seed, "bootstrap"), between.shape
+    rows = generator.multinomial(first, np.full(first, 1 / first), RESAMPLES).astype(np.float64)
+    columns = (
+        rows if paired else generator.multinomial(second, np.full(second, 1 / second), RESAMPLES).astype(np.float64)
+    )
+    pairs = second**2 - (columns**2).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inside = ((columns @ within) * columns).sum(axis=1) / pairs
+    outside = ((rows @ between) * columns).sum(axis=1) / (first * second)
+    value = _divide(between.mean(), within.sum() / (second * (second - 1)))
+    return _interval(float(value), _divide(outside, inside)[pairs > 0], confidence, min(first, second))
+
+
+def _divide(value: FloatArray | float, null: FloatArray | float) -> FloatArray:
+    """Ratios; 1 where both are 0, infinite where the null alone is."""
+    value, null = np.asarray(value, dtype=np.float64), np.asarray(null, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((value == 0) & (null == 0), 1.0, value / null)
+
+
+def _interval(value: float, resampled: FloatArray, confidence: float, units: int) -> Estimate:
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    lower, upper = np.quantile(resampled, tails, method="inverted_cdf")  # interpolating would subtract infinities
+    return Estimate(value, float(lower), float(upper), confidence, "percentile bootstrap over models", units)
+
+
+def _words(statistic: str, found: Exchange) -> str:
+    how = "within pairs" if found.paired else "over all models"
+    count = f"all {len(found.labels)}" if found.complete else f"{len(found.labels) - 1} random"
+    return f"{statistic}; labels exchanged {how}, {count} relabellings"
