@@ -1,46 +1,20 @@
-"""Figures as inline SVG: the same numbers give the same bytes, ink takes the page's colours, light or dark."""
+"""Figures of a certificate: the privacy curve and the bounds on the distance."""
 
-import io
 import math
-import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from certify.core.rounding import format_lower, format_plain, format_upper
+from certify.reports.drawing import ACCENT, LARGEST, LIMIT, decades, draw, drawable
 from certify.reports.schema import Document
 from certify.reports.wording import superscripts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# Colours drawn with, and the page's variables put in their place.
-_INK, _MUTED, _ACCENT, _LIMIT = "#010203", "#040506", "#070809", "#0a0b0c"
-_VARIABLES = {_INK: "var(--ink)", _MUTED: "var(--line)", _ACCENT: "var(--accent)", _LIMIT: "var(--limit)"}
-
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10.5,
-    "text.color": _INK,
-    "axes.edgecolor": _MUTED,
-    "axes.labelcolor": _INK,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "xtick.labelcolor": _INK,
-    "ytick.labelcolor": _INK,
-    "xtick.minor.visible": False,
-    "ytick.minor.visible": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.unicode_minus": True,
-    "lines.linewidth": 2,
-}
-_LARGEST = 290.0  # decades an axis reaches: beyond, its arithmetic leaves the floats
 
 
 def privacy_curve(document: Document) -> str:
     """epsilon as a function of delta, with the policy's point. Empty when there is no curve."""
-    points = [(p.delta, p.epsilon) for p in document.curve if _drawable(p.delta) and _drawable(p.epsilon)]
+    points = [(p.delta, p.epsilon) for p in document.curve if drawable(p.delta) and drawable(p.epsilon)]
     if not points:
         return ""
     policy = document.policy
@@ -50,7 +24,7 @@ def privacy_curve(document: Document) -> str:
         f"The policy allows epsilon {format_plain(policy.epsilon)} at delta {format_plain(policy.delta)}."
     )
     words = ("Privacy curve: epsilon at each delta", description)
-    return _draw(lambda axes: _curve(axes, document, points), name="curve", size=(5.6, 3.1), words=words)
+    return draw(lambda axes: _curve(axes, document, points), name="curve", size=(5.6, 3.1), words=words)
 
 
 def distance_bounds(document: Document) -> str:
@@ -62,42 +36,7 @@ def distance_bounds(document: Document) -> str:
     if limit is not None:
         described.append(f"the policy's limit: {superscripts(format_lower(limit))}")
     words = ("Upper bounds on the distance to the retrained weights", "; ".join(described) + ".")
-    return _draw(lambda axes: _bounds(axes, document), name="bounds", size=(5.6, 2.2), words=words)
-
-
-def _drawable(value: float) -> bool:
-    """Whether a logarithmic axis has a place for the value."""
-    return math.isfinite(value) and value > 0 and abs(math.log10(value)) < _LARGEST
-
-
-def _draw(paint: Any, *, name: str, size: tuple[float, float], words: tuple[str, str]) -> str:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure as NewFigure
-
-    style: Any = _STYLE | {"svg.hashsalt": f"certify-{name}"}
-    with mpl.rc_context(style):
-        figure = NewFigure(figsize=size, layout="constrained")
-        paint(figure.add_subplot())
-        return _inline(figure, name, words)
-
-
-def _inline(figure: "Figure", name: str, words: tuple[str, str]) -> str:
-    """SVG text for a page: no prologue, no metadata, own ids, the page's colours and fonts, a text alternative."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
-    text = text.replace("xlink:href", "href")
-    text = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)
-    for color, variable in _VARIABLES.items():
-        text = text.replace(color, variable)
-    opening = f'<svg role="img" aria-labelledby="{name}-title" aria-describedby="{name}-desc" '
-    spoken = f'<title id="{name}-title">{words[0]}</title>\n<desc id="{name}-desc">{words[1]}</desc>\n'
-    head, _, body = text.replace("<svg ", opening, 1).partition(">")
-    return f"{head}>\n{spoken}{body.lstrip()}"
+    return draw(lambda axes: _bounds(axes, document), name="bounds", size=(5.6, 2.2), words=words)
 
 
 def _curve(axes: "Axes", document: Document, points: list[tuple[float, float]]) -> None:
@@ -105,30 +44,22 @@ def _curve(axes: "Axes", document: Document, points: list[tuple[float, float]]) 
     policy = document.policy
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.plot(*zip(*points, strict=True), color=_ACCENT, label="this release, at most")
+    axes.plot(*zip(*points, strict=True), color=ACCENT, label="this release, at most")
     marks = [epsilon for _, epsilon in points]
-    if _drawable(policy.delta):
-        axes.axvline(policy.delta, color=_LIMIT, linestyle=(0, (2, 3)), linewidth=1.2)
-        if _drawable(policy.epsilon):
-            axes.plot([policy.delta], [policy.epsilon], "D", color=_LIMIT, markersize=8, label="the policy's limit")
+    if drawable(policy.delta):
+        axes.axvline(policy.delta, color=LIMIT, linestyle=(0, (2, 3)), linewidth=1.2)
+        if drawable(policy.epsilon):
+            axes.plot([policy.delta], [policy.epsilon], "D", color=LIMIT, markersize=8, label="the policy's limit")
             marks.append(policy.epsilon)
     top = max(marks) * 4
     # towards large delta the curve falls to zero, which no logarithmic axis shows: two decades of it suffice
     bottom = max(min(marks), min(max(points, key=lambda point: point[1])[1], max(marks)) / 100) / 2
     axes.set_ylim(min(bottom, top / 200), top)
-    _decades(axes.yaxis)
-    _decades(axes.xaxis)
+    decades(axes.yaxis)
+    decades(axes.xaxis)
     axes.set_xlabel("delta")
     axes.set_ylabel("epsilon")
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0)
-
-
-def _decades(axis: Any) -> None:
-    """Ticks at powers of ten, few enough to be read on a phone."""
-    from matplotlib.ticker import LogLocator, NullLocator
-
-    axis.set_major_locator(LogLocator(numticks=7))
-    axis.set_minor_locator(NullLocator())
 
 
 def _rows(document: Document) -> list[tuple[str, float]]:
@@ -150,25 +81,25 @@ def _bounds(axes: "Axes", document: Document) -> None:
     axes.set_xlim(*span)
     for height, (_, value) in enumerate(rows):
         _lollipop(axes, height, value, span)
-    if limit is not None and _drawable(limit):
-        axes.axvline(limit, color=_LIMIT, linestyle=(0, (4, 3)), linewidth=1.6)
+    if limit is not None and drawable(limit):
+        axes.axvline(limit, color=LIMIT, linestyle=(0, (4, 3)), linewidth=1.6)
         text = f"policy's limit {superscripts(format_lower(limit))}"
         axes.annotate(
-            text, (limit, len(rows) - 0.5), xytext=(0, 3), textcoords="offset points", color=_LIMIT, ha="center"
+            text, (limit, len(rows) - 0.5), xytext=(0, 3), textcoords="offset points", color=LIMIT, ha="center"
         )
     axes.set_yticks(range(len(rows)), [label for label, _ in rows])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.5, len(rows) - 0.5)
-    _decades(axes.xaxis)
+    decades(axes.xaxis)
     axes.set_xlabel("distance to the retrained weights, at most")
 
 
 def _span(values: list[float]) -> tuple[float, float]:
     """Limits of the axis: every value, some room before, and room for a label behind."""
-    decades = [math.log10(value) for value in values if _drawable(value)] or [-3.0]
+    decades = [math.log10(value) for value in values if drawable(value)] or [-3.0]
     low, high = min(decades), max(decades)
     width = max(high - low, 2.0)
-    return 10.0 ** (low - 0.15 * width - 0.3), 10.0 ** min(high + 0.4 * width, _LARGEST + 15)
+    return 10.0 ** (low - 0.15 * width - 0.3), 10.0 ** min(high + 0.4 * width, LARGEST + 15)
 
 
 def _label(value: float) -> str:
@@ -180,6 +111,6 @@ def _lollipop(axes: "Axes", height: int, value: float, span: tuple[float, float]
         axes.annotate(_label(value), (span[0], height), xytext=(6, 0), textcoords="offset points", va="center", style="italic")  # fmt: skip
         return
     place = min(max(value, span[0]), span[1])
-    axes.hlines(height, span[0], place, color=_ACCENT, linewidth=5, alpha=0.35)
-    axes.plot([place], [height], "o", color=_ACCENT, markersize=8)
+    axes.hlines(height, span[0], place, color=ACCENT, linewidth=5, alpha=0.35)
+    axes.plot([place], [height], "o", color=ACCENT, markersize=8)
     axes.annotate(_label(value), (place, height), xytext=(9, 0), textcoords="offset points", va="center")

@@ -17,11 +17,19 @@ _SIGNS = {" &lt;= ": " ≤ ", " &gt;= ": " ≥ ", "‖w - w*‖": "‖w − w*�
 
 def render_html(document: Document) -> str:
     """The report, page one in words for a privacy officer, the evidence behind it."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     from certify.reports import figures
+    from certify.reports.audit_page import audit_view
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FunctionLoader(_resource),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    audit = audit_view(document)
     environment.filters |= {
         "upper": format_upper,
         "lower": format_lower,
@@ -30,9 +38,11 @@ def render_html(document: Document) -> str:
         "powers": _powers,
         "times": wording.times_in_100,
     }
-    template = environment.from_string(_resource("report.html.j2"))
+    template = environment.get_template("report.html.j2")
     return template.render(
         d=document,
+        a=audit,
+        audited=audit is not None and document.subject.kind == "torch" and not wording.claims_guarantee(document),
         css=_resource("report.css"),
         curve=figures.privacy_curve(document),
         bounds=figures.distance_bounds(document),

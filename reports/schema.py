@@ -12,6 +12,21 @@ from pydantic import ValidationError
 
 from certify.core.errors import InputError
 from certify.core.verdict import Verdict, worst
+from certify.reports.audits import (
+    Audit,
+    AuditDesign,
+    Band,
+    Ceiling,
+    Control,
+    Counts,
+    DistanceFinding,
+    Finding,
+    Histogram,
+    Ranking,
+    RelearningCurve,
+    RocCurve,
+    Vulnerable,
+)
 from certify.reports.measures import (
     Attacker,
     AttackLimit,
@@ -47,36 +62,49 @@ __all__ = [
     "Assumption",
     "AttackLimit",
     "Attacker",
+    "Audit",
+    "AuditDesign",
+    "Band",
     "Bounds",
+    "Ceiling",
     "CheckEntry",
     "Comparison",
+    "Control",
+    "Counts",
     "CurvePoint",
+    "DistanceFinding",
     "Document",
     "Evidence",
     "FileDigest",
+    "Finding",
     "Guarantee",
+    "Histogram",
     "NextStep",
     "ObjectiveSummary",
     "OneStep",
     "OneStepBound",
     "PolicySummary",
     "Predictions",
+    "Ranking",
+    "RelearningCurve",
     "Release",
     "Reproduction",
     "Request",
+    "RocCurve",
     "ShapedNoise",
     "Subject",
     "Tool",
     "Utility",
+    "Vulnerable",
     "contradicts_itself",
     "fields_of",
     "parse_document",
     "read_document",
 ]
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
-ADDED = {"one_step": 1}
+ADDED = {"one_step": 1, "audit": 2}
 """Fields of the document by the minor version they came with; the others are as old as 1.0."""
 
 
@@ -109,6 +137,8 @@ class Document(Part):
     shaped_noise: ShapedNoise | None = None
     one_step: OneStep | None = None
     """Since schema 1.1."""
+    audit: Audit | None = None
+    """Since schema 1.2."""
 
     def to_json(self) -> str:
         """The document as JSON text, two spaces deep, ending in a newline."""
@@ -164,8 +194,8 @@ def parse_document(text: str, *, where: str) -> Document:
 def fields_of(version: str) -> set[str]:
     """Fields that a document of this schema version may have.
 
-    >>> "one_step" in fields_of("1.0"), "one_step" in fields_of("1.1"), "bounds" in fields_of("1.0")
-    (False, True, True)
+    >>> "one_step" in fields_of("1.0"), "one_step" in fields_of("1.1"), "audit" in fields_of("1.1")
+    (False, True, False)
     """
     return {name for name in Document.model_fields if ADDED.get(name, 0) <= _minor(version)}
 

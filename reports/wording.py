@@ -130,6 +130,8 @@ def claims_guarantee(document: Document) -> bool:
 def guarantee_sentence(document: Document) -> str:
     """The guarantee in one sentence, or that there is none: whatever the document says, only a pass carries one."""
     given, records = document.guarantee, plural(document.request.forgotten, "forgotten record")
+    if document.verdict is Verdict.PASS and given.kind == "empirical":
+        return f"Evidence, not proof: {clean(given.reason)}."
     if not claims_guarantee(document) or given.epsilon is None or given.mu is None:
         reason = given.reason if given.kind == "none" else document.verdict.meaning
         return f"No guarantee: {clean(reason)}."

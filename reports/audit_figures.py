@@ -1,0 +1,250 @@
+"""Figures of an audit: ROC curves, score histograms, the ranking of records, distances beside their null, relearning."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from certify.core.rounding import format_plain
+from certify.reports.audit_pictures import Band, DistanceFinding, Histogram, Ranking, RelearningCurve, RocCurve
+from certify.reports.audits import Audit
+from certify.reports.drawing import ACCENT, INK, LIMIT, MUTED, OTHER, SOFT, decades, draw, label
+from certify.reports.wording import clean, superscripts
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SMALL = (4.0, 3.3)
+ROWS = 40
+"""Distances that are drawn; the table has them all."""
+DOTS = 60
+"""Dots of a row."""
+_LARGEST = 1e100  # beyond, the arithmetic of an axis leaves the floats
+_DASHED = (0, (4, 2))
+
+
+def roc_figures(audit: Audit) -> list[str]:
+    """One figure a curve."""
+    return [_roc_figure(curve, f"roc{place}") for place, curve in enumerate(audit.roc)]
+
+
+def histogram_figures(audit: Audit) -> list[str]:
+    """One figure a histogram; empty text where the edges have no place on an axis."""
+    return [_histogram_figure(item, f"scores{place}") for place, item in enumerate(audit.histograms)]
+
+
+def relearning_figures(audit: Audit) -> list[str]:
+    """One figure a curve."""
+    return [_relearning_figure(item, f"relearning{place}") for place, item in enumerate(audit.relearning)]
+
+
+def distance_figure(audit: Audit) -> str:
+    """Every distance over the median of its null, the null's own values as dots. Empty without any."""
+    rows = [item for item in audit.distances if item.ratio and _finite(item.ratio) and _finite(item.value)][:ROWS]
+    if not rows:
+        return ""
+    described = "; ".join(
+        f"{clean(item.name)}, {clean(item.part)}: {format_plain(item.ratio or 0, 3)} times the null's median"
+        for item in rows
+    )
+    words = (
+        "Distances to the retrained models beside the distances of retrained models to each other",
+        described + ".",
+    )
+    size = (5.6, 0.9 + 0.27 * len(rows))
+    return draw(lambda axes: _strips(axes, rows), name="distances", size=size, words=words)
+
+
+def ranking_figure(ranking: Ranking) -> str:
+    """The first records with their intervals. Empty without any."""
+    rows = [item for item in ranking.records if _finite(item.value)][:20]
+    if not rows:
+        return ""
+    described = "; ".join(f"row {item.row}: {format_plain(item.value, 3)}" for item in rows)
+    words = (f"{clean(ranking.statistic)} of the records that are told apart best", superscripts(described) + ".")
+
+    def paint(axes: "Axes") -> None:
+        for height, item in enumerate(rows):
+            ends = [end if _finite(end) else item.value for end in (item.lower, item.upper)]
+            axes.hlines(height, *ends, color=ACCENT, linewidth=4, alpha=0.35)
+            axes.plot([item.value], [height], "o", color=ACCENT, markersize=6)
+        axes.set_yticks(range(len(rows)), [f"row {item.row:,}" for item in rows])
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel(label(ranking.statistic))
+
+    return draw(paint, name="ranking", size=(5.6, 0.9 + 0.24 * len(rows)), words=words)
+
+
+def _finite(value: float) -> bool:
+    return abs(value) < _LARGEST
+
+
+# ------------------------------------------------------------------------------------------------------------- ROC curves
+
+
+def _roc_figure(curve: RocCurve, name: str) -> str:
+    points = at_rates(curve)
+    described = "; ".join(
+        f"at false-positive rate {format_plain(fpr, 3)} the true-positive rate is {format_plain(tpr, 3)}, "
+        f"{format_plain(lower, 3)} to {format_plain(upper, 3)}"
+        for fpr, tpr, lower, upper in points
+    )
+    words = (f"ROC curve of {clean(curve.attack)}, {clean(curve.game)}", superscripts(described) + ".")
+    return draw(lambda axes: _roc(axes, curve), name=name, size=SMALL, words=words)
+
+
+def at_rates(curve: RocCurve, rates: Sequence[float] = (0.001, 0.01, 0.1)) -> list[tuple[float, float, float, float]]:
+    """The measured points with the largest false-positive rates up to each of ``rates``: no rate is made up between points."""
+    columns = sorted(zip(curve.fpr, curve.tpr, curve.lower, curve.upper, strict=True))
+    found = [[column for column in columns if 0 < column[0] <= rate] for rate in rates]
+    return list(dict.fromkeys(part[-1] for part in found if part))
+
+
+def _roc(axes: "Axes", curve: RocCurve) -> None:
+    """Both axes logarithmic and alike, so that guessing is the diagonal."""
+    smallest = min((rate for rate in (*curve.fpr, *curve.null_fpr) if rate >= 1e-6), default=1e-2)
+    floor = min(10.0 ** math.floor(math.log10(smallest)), 0.1)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.plot([floor, 1], [floor, 1], color=MUTED, linestyle=(0, (1, 2)), linewidth=1.4, label="guessing")
+    null = _columns((curve.null_fpr, curve.null_tpr, curve.null_lower, curve.null_upper), floor)
+    _steps(axes, null, color=SOFT, label="retrained in its place", dashed=True)
+    _steps(axes, _columns((curve.fpr, curve.tpr, curve.lower, curve.upper), floor), color=ACCENT, label="unlearned")
+    axes.set_xlim(floor, 1)
+    axes.set_ylim(floor, 1.05)
+    decades(axes.xaxis)
+    decades(axes.yaxis)
+    axes.set_xlabel("false-positive rate")
+    axes.set_ylabel("true-positive rate")
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], frameon=False, loc="lower right", borderaxespad=0.2, fontsize=9.5)
+
+
+def _columns(columns: Sequence[Sequence[float]], floor: float) -> list[tuple[float, ...]]:
+    """Points by rising rate, nothing below the floor of the axes; columns that are missing stay away."""
+    rows = sorted(zip(*(column for column in columns if column), strict=True))
+    return [tuple(max(value, floor * 0.9) for value in column) for column in zip(*rows, strict=True)]
+
+
+def _steps(axes: "Axes", columns: list[tuple[float, ...]], *, color: str, label: str, dashed: bool = False) -> None:
+    if len(columns) < 2:
+        return
+    style = _DASHED if dashed else "-"
+    axes.plot(columns[0], columns[1], drawstyle="steps-post", color=color, linestyle=style, label=label)
+    if len(columns) == 4:
+        axes.fill_between(
+            columns[0], columns[2], columns[3], step="post", color=color, alpha=0.12 if dashed else 0.22, linewidth=0
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- histograms
+
+
+def _tone(name: str, place: int) -> tuple[str, bool]:
+    """Colour of a world, and whether its line is dashed: the same in every figure."""
+    known = {"unlearned": (ACCENT, False), "retrained": (SOFT, True), "original": (OTHER, False)}
+    found = next((tone for word, tone in known.items() if word in name.lower()), None)
+    return found or ((LIMIT, INK)[place % 2], True)
+
+
+def _histogram_figure(item: Histogram, name: str) -> str:
+    edges = _closed(item.edges)
+    if not edges or not item.series:
+        return ""
+    totals = "; ".join(f"{clean(part.label)}: {sum(part.counts):,} scores" for part in item.series)
+    return draw(lambda axes: _stairs(axes, item, edges), name=name, size=SMALL, words=(clean(item.title), totals + "."))
+
+
+def _closed(edges: Sequence[float]) -> list[float]:
+    """Edges that can be drawn: an open bin at an end is as wide as its neighbour."""
+    if len(edges) < 4:
+        return list(edges) if len(edges) > 1 and all(map(_finite, edges)) else []
+    first = edges[0] if math.isfinite(edges[0]) else 2 * edges[1] - edges[2]
+    last = edges[-1] if math.isfinite(edges[-1]) else 2 * edges[-2] - edges[-3]
+    closed = [first, *edges[1:-1], last]
+    return closed if all(map(_finite, closed)) else []
+
+
+def _stairs(axes: "Axes", item: Histogram, edges: list[float]) -> None:
+    for place, part in enumerate(item.series):
+        total = max(sum(part.counts), 1)
+        color, dashed = _tone(part.label, place)
+        shares = [count / total for count in part.counts]
+        axes.stairs(shares, edges, fill=True, color=color, alpha=0.14)
+        axes.stairs(
+            shares, edges, color=color, linewidth=1.8, linestyle=_DASHED if dashed else "-", label=label(part.label, 28)
+        )
+    axes.set_ylim(bottom=0)
+    axes.margins(y=0.1)
+    axes.set_xlabel(label(item.axis))
+    axes.set_ylabel("share of scores in bin")
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0, fontsize=9.5)
+
+
+# -------------------------------------------------------------------------------------------------- distances, relearning
+
+
+def _strips(axes: "Axes", rows: list[DistanceFinding]) -> None:
+    """A row a distance. The null is scaled like the value, so that its median is 1."""
+    everything = [1.0]
+    for height, item in enumerate(rows):
+        ratio = item.ratio or 0.0
+        unit = ratio / item.value if item.value else 0.0
+        null = [value * unit for value in _spread(item.null_values) if _finite(value * unit)]
+        axes.plot(null, [height] * len(null), "o", color=SOFT, markersize=3.5, alpha=0.45, markeredgewidth=0)
+        axes.plot([ratio], [height], "D", color=ACCENT, markersize=7)
+        everything += [*null, ratio]
+    axes.axvline(1, color=MUTED, linewidth=1.2, zorder=0)
+    positive = [value for value in everything if value > 0]
+    if max(positive) > 5 * min(positive):
+        axes.set_xscale("log")
+        _ratios(axes, max(positive) / min(positive))
+    axes.set_yticks(range(len(rows)), [label(f"{item.name}, {item.part}", 34) for item in rows])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel("distance over the median between retrained models")
+
+
+def _ratios(axes: "Axes", span: float) -> None:
+    """Ticks that read as multiples."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if span > 300 else (1.0, 2.0, 5.0), numticks=9))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: superscripts(format_plain(value, 3))))
+
+
+def _spread(values: Sequence[float]) -> list[float]:
+    """At most 60 of the values, evenly over their order, both ends among them."""
+    ordered = sorted(values)
+    if len(ordered) <= DOTS:
+        return ordered
+    return [ordered[round(place * (len(ordered) - 1) / (DOTS - 1))] for place in range(DOTS)]
+
+
+def _relearning_figure(item: RelearningCurve, name: str) -> str:
+    def ends(band: Band) -> str:
+        return (
+            f"{format_plain(band.mean[0], 3)} before, {format_plain(band.mean[-1], 3)} after" if band.mean else "none"
+        )
+
+    bands = {"unlearned": item.unlearned, "retrained": item.retrained, "original": item.original}
+    drawn = {world: band for world, band in bands.items() if band is not None}
+    described = "; ".join(f"{world}: {ends(band)}" for world, band in drawn.items())
+    words = (f"{clean(item.metric)}, training on {clean(item.kind)}", superscripts(described) + ".")
+
+    def paint(axes: "Axes") -> None:
+        for place, (world, band) in enumerate(drawn.items()):
+            color, dashed = _tone(world, place)
+            low, middle, high = (_drawn(column) for column in (band.lower, band.mean, band.upper))
+            axes.plot(item.passes, middle, color=color, linestyle=_DASHED if dashed else "-", label=world)
+            axes.fill_between(item.passes, low, high, color=color, alpha=0.18, linewidth=0)
+        axes.set_xlabel("passes")
+        axes.set_ylabel(label(item.metric, 34))
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, borderaxespad=0, fontsize=9.5, columnspacing=1, handlelength=1.4)  # fmt: skip
+
+    return draw(paint, name=name, size=SMALL, words=words) if item.passes and all(map(_finite, item.passes)) else ""
+
+
+def _drawn(column: Sequence[float]) -> list[float]:
+    return [value if _finite(value) else math.nan for value in column]

@@ -1,0 +1,91 @@
+"""Tables of an audit: rows of text, rounded against ourselves, that several renderers set."""
+
+from certify.core.rounding import format_lower, format_plain, format_upper
+from certify.reports.audit_wording import SOURCES, leading, limit_words, measured, null_words, p_words, percent
+from certify.reports.audits import Audit, Control, DistanceFinding, Finding
+from certify.reports.wording import WORDS, clean, plural
+
+
+def strongest_rows(audit: Audit) -> list[tuple[str, str]]:
+    """The leading finding in full, for page one."""
+    finding = leading(audit)
+    if finding is None:
+        return []
+    rows = [
+        ("Attack", f"{clean(finding.attack)}: {clean(finding.title)}"),
+        ("What was told apart", clean(finding.game)),
+        ("Records", "all" if finding.slice == "all" else clean(finding.slice)),
+        (clean(finding.statistic), measured(finding)),
+        ("The policy allows", limit_words(finding)),
+        ("Retrained models in its place", null_words(finding)),
+        ("Against that null", p_words(finding.p_value, finding.adjusted_p)),
+        ("How the interval was made", method_words(finding)),
+        ("Smallest leak it would have seen", detectable_words(finding)),
+        ("Most this many models could show", "" if finding.ceiling is None else format_upper(finding.ceiling)),
+    ]
+    return [row for row in rows if row[1]]
+
+
+def method_words(finding: Finding) -> str:
+    """How the interval was made: level, units, method."""
+    units = f", from {plural(finding.units, 'independent unit')}" if finding.units else ""
+    sides = "two-sided " if max(abs(finding.lower), abs(finding.upper)) < float("inf") else ""
+    return f"{sides}{percent(finding.confidence)}{units}" + (f": {clean(finding.method)}" if finding.method else "")
+
+
+def detectable_words(finding: Finding) -> str:
+    """The smallest leak the audit would have seen, and how surely."""
+    if finding.minimum_detectable is None:
+        return "not computed"
+    chance = "" if finding.power is None else f", with probability {format_lower(finding.power)}"
+    return f"{format_upper(finding.minimum_detectable)}{chance}"
+
+
+def word(finding: Finding) -> str:
+    """The verdict of a finding; one that decides nothing says so."""
+    return "for information" if finding.verdict is None else WORDS[finding.verdict]
+
+
+def control_words(control: Control) -> str:
+    """How a control came out."""
+    return "as it must" if control.ok else "NOT as it must"
+
+
+def distance_rows(audit: Audit) -> list[tuple[str, str, str, str, str]]:
+    """Distances as (which, of what, value, ratio to the null's median, p)."""
+    return [_distance(item) for item in audit.distances]
+
+
+def _distance(item: DistanceFinding) -> tuple[str, str, str, str, str]:
+    null = (
+        f"; null {format_plain(min(item.null_values), 3)} to {format_plain(max(item.null_values), 3)}"
+        if item.null_values
+        else ""
+    )
+    ratio = "" if item.ratio is None else format_plain(item.ratio, 3)
+    p_value = p_words(item.p_value, item.adjusted_p) or "none"
+    return clean(item.name), clean(item.part), f"{format_plain(item.value, 3)}{null}", ratio, p_value
+
+
+def design_rows(audit: Audit) -> list[tuple[str, str]]:
+    """Design and cost."""
+    design = audit.design
+    forecast = "" if design.forecast_seconds is None else f" (forecast {format_plain(design.forecast_seconds, 3)})"
+    rows = [
+        ("Source", SOURCES[design.source]),
+        ("Method under audit", design.method),
+        ("Compared with", design.reference),
+        ("Models of each world", f"{design.models:,}"),
+        ("Records scored", f"{design.records:,}"),
+        ("Share of the records to forget", percent(design.forget_share)),
+        ("Confidence of intervals, two-sided", percent(design.confidence)),
+        ("False alarms, at most", format_upper(design.alpha)),
+        ("Looked for", "under- and over-forgetting" if design.two_sided else "under-forgetting alone"),
+        ("Models trained", f"{design.models_trained:,}; {design.from_cache:,} more from the cache"),
+        ("Seconds", f"{format_plain(design.seconds, 3)}{forecast}"),
+        ("Device", design.device),
+        ("Seed", str(design.seed)),
+        ("Parameters", "" if design.parameters is None else f"{design.parameters:,}"),
+        ("Architecture (SHA-256)", design.architecture_digest or ""),
+    ]
+    return [(name, clean(value)) for name, value in rows if value]
