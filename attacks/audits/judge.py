@@ -197,5 +197,6 @@ def _power(units: int, levels: Levels, limit: float, verdict: Verdict) -> dict[s
         "power": 0.8,
     }
     if verdict is Verdict.INCONCLUSIVE:
-        found["needed_models"] = 2 * targets_to_pass(levels.fpr, limit, levels.confidence)
+        targets = targets_to_pass(levels.fpr, limit, levels.confidence)
+        found["needed_models"] = None if targets is None else 2 * targets
     return found

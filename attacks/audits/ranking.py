@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from certify.attacks.observations import Observations
-from certify.attacks.scores.games import Game
+from certify.attacks.scores.games import Game, Side
 from certify.core.arrays import AnyArray, FloatArray, IntArray
 
 
@@ -56,7 +56,7 @@ def rank_records(
     Returns:
         None where no record has two models on each side.
     """
-    first, second = (_moments(observations, *side) for side in (game.positive, game.negative))
+    first, second = (_moments(observations, side) for side in (game.positive, game.negative))
     known = np.flatnonzero((first[0] >= 2) & (second[0] >= 2))
     if not known.size:
         return None
@@ -87,10 +87,10 @@ def rank_records(
     )
 
 
-def _moments(observations: Observations, world: str, cell: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _moments(observations: Observations, side: Side) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Models, mean and variance of phi of each record, over models that were given it so."""
-    phi = np.asarray(observations.get(world), dtype=np.float64)
-    inside = observations.assignment == int(cell)
+    phi = np.asarray(observations.get(side.world), dtype=np.float64)
+    inside = observations.assignment == int(side.cell)
     count = inside.sum(axis=0).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(inside, phi, 0.0).sum(axis=0) / count
