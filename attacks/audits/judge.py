@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from certify.attacks.audits.findings import Control, Finding
 from certify.attacks.audits.membership import Levels, Membership, Refuted, Side, auc, epsilon_ceiling
+from certify.attacks.audits.power import POWER, minimum_detectable, models_to_settle
 from certify.attacks.registry import ATTACKS
 from certify.core.verdict import Verdict
 
@@ -67,7 +68,7 @@ def _rate_finding(
     found: Membership, side: Side, levels: Levels, limit: float, slice_name: str, *, decides: bool
 ) -> Finding:
     tpr, null = side.tpr, side.null
-    verdict = decide(side.strict, tpr.upper, limit)
+    verdict = decide(tpr.lower, tpr.upper, limit)
     return Finding(
         **_names(found, side, slice_name, "tpr"),
         statistic=f"TPR at FPR {levels.fpr:g}",
@@ -85,13 +86,13 @@ def _rate_finding(
         units=tpr.units,
         method=tpr.method,
         note=f"mean AUC within a model {auc(found.trials):.3f}",
-        **(_power(tpr.units, levels, limit, verdict) if decides else {}),
+        **(_power(found, side, levels, limit, verdict) if decides else {}),
     )
 
 
-def decide(strict_lower: float, upper: float, limit: float) -> Verdict:
-    """Fail by significance alone, pass by an interval that lies within the limit alone."""
-    if strict_lower > limit:
+def decide(lower: float, upper: float, limit: float) -> Verdict:
+    """An interval above the limit fails (by its exact p-value too, see :func:`settled`), one within it passes, nothing else does."""
+    if lower > limit:
         return Verdict.FAIL
     return Verdict.PASS if upper <= limit else Verdict.INCONCLUSIVE
 
@@ -176,27 +177,35 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
 
 
-def adjusted(findings: Sequence[Finding]) -> list[Finding]:
-    """The findings with Holm's correction over those that have a p-value, each attack and game counted once."""
-    keys = {}
+def settled(findings: Sequence[Finding], alpha: float) -> list[Finding]:
+    """The findings with Holm's correction over their p-values, each attack and game counted once.
+
+    A rate above its limit fails only where the corrected, exact p-value is at most ``alpha``: honest retraining then fails with
+    probability ``alpha`` at most over all findings together, whatever the intervals are worth.
+    """
+    keys: dict[tuple[str, str, str], float] = {}
     for one in findings:
         if one.p_value is not None:
             keys.setdefault((one.attack, one.game, one.slice), one.p_value)
     levels = dict(zip(keys, holm(list(keys.values())), strict=True))
-    return [
-        one if one.p_value is None else replace(one, adjusted_p=levels[one.attack, one.game, one.slice])
-        for one in findings
-    ]
+    return [_settled(one, levels.get((one.attack, one.game, one.slice)), alpha) for one in findings]
 
 
-def _power(units: int, levels: Levels, limit: float, verdict: Verdict) -> dict[str, float | int | None]:
-    from certify.attacks.audits.power import minimum_detectable, targets_to_pass
+def _settled(one: Finding, level: float | None, alpha: float) -> Finding:
+    if one.p_value is None or level is None:
+        return one
+    doubtful = one.verdict is Verdict.FAIL and level > alpha
+    return replace(one, adjusted_p=level, verdict=Verdict.INCONCLUSIVE if doubtful else one.verdict)
 
-    found: dict[str, float | int | None] = {
-        "minimum_detectable": minimum_detectable(units, limit, levels.strict),
-        "power": 0.8,
+
+def _power(
+    found: Membership, side: Side, levels: Levels, limit: float, verdict: Verdict
+) -> dict[str, float | int | None]:
+    """What the audit could have seen, and, where it could not decide, what it would take; from the spread that was seen."""
+    needs: dict[str, float | int | None] = {
+        "minimum_detectable": minimum_detectable(side.tpr, limit, POWER),
+        "power": POWER,
     }
     if verdict is Verdict.INCONCLUSIVE:
-        targets = targets_to_pass(levels.fpr, limit, levels.confidence)
-        found["needed_models"] = None if targets is None else 2 * targets
-    return found
+        needs["needed_models"] = models_to_settle(side.tpr, limit, levels.fpr, POWER)
+    return needs

@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 
 from certify.attacks.audits.findings import Curve
 from certify.attacks.audits.randomisation import assignment_p_value, paired_p_value
-from certify.attacks.audits.rates import LOOSER, tpr_at
+from certify.attacks.audits.rates import LOOSER, METHOD, tallies, tpr_at
 from certify.attacks.estimates import Estimate
 from certify.attacks.observations import Observations, Trials
 from certify.attacks.scores.games import Game
@@ -16,7 +16,6 @@ from certify.attacks.statistics.means import (
     auc_of_models,
     epsilon_lower_bound_over_models,
     epsilon_of_shares,
-    shares,
     threshold_at,
 )
 from certify.core.arrays import FloatArray, IntArray
@@ -28,6 +27,9 @@ Score = Callable[[Observations, Game, IntArray], Trials]
 LEAST_MODELS = 16
 """Half of them are references and half are looked at; with fewer no interval is of use."""
 
+EPSILON_FPR = 0.1
+"""Rate of the threshold that epsilon is bounded at: lower ones give larger bounds with hundreds of models, and none with dozens."""
+
 _CURVE = np.logspace(-3, 0, 31)[:-1]
 
 
@@ -38,14 +40,12 @@ class Side:
     Attributes:
         direction: "under-forgetting" (positives score high) or "over-forgetting" (they score low).
         tpr: at the false-positive rate asked for.
-        strict: lower end at the confidence that is left for one of many findings: what may fail a method.
         null: the rate with retrained models in the place; None where none were observed.
         epsilon: refuted at the same threshold, in the game against retrained models alone; and strictly, and at most.
     """
 
     direction: str
     tpr: Estimate
-    strict: float
     null: Estimate | None
     epsilon: "Refuted | None" = None
 
@@ -219,18 +219,17 @@ def _side(direction: str, found: dict[str, Trials], game: Game, levels: Levels) 
     return Side(
         direction,
         _rate(turned["real"], turned["reference"], levels.fpr, levels.confidence),
-        _rate(turned["real"], turned["reference"], levels.fpr, levels.strict).lower,
         null,
         _refuted(turned, levels) if game.name == "retrain" else None,
     )
 
 
 def _refuted(found: dict[str, Trials], levels: Levels) -> Refuted:
-    threshold = threshold_at(found["reference"], levels.fpr)
+    threshold = threshold_at(found["reference"], EPSILON_FPR)
     models = len(np.unique(found["real"].models))
     null = None
     if "null" in found:
-        at = threshold_at(found["null reference"], levels.fpr)
+        at = threshold_at(found["null reference"], EPSILON_FPR)
         null = float(epsilon_lower_bound_over_models(found["null"], at, levels.delta, levels.confidence))
     value, strict = (
         float(epsilon_lower_bound_over_models(found["real"], threshold, levels.delta, confidence))
@@ -249,37 +248,32 @@ def _turned(trials: Trials, direction: str) -> Trials:
 
 
 def _rate(trials: Trials, reference: Trials, fpr: float, confidence: float) -> Estimate:
-    columns = [shares(trials, threshold_at(reference, min(1.0, fpr * looser))) for looser in LOOSER]
-    positive, negative = (np.stack(side, axis=1) for side in zip(*columns, strict=True))
-    return tpr_at(fpr, positive, negative, confidence)
+    thresholds = [threshold_at(reference, min(1.0, fpr * looser)) for looser in LOOSER]
+    return tpr_at(fpr, *tallies(trials, np.array(thresholds)), confidence)
 
 
 def _curve(attack: str, game: Game, found: dict[str, Trials], confidence: float) -> Curve:
     """Mean rates over targets at thresholds from the references; the band is over models, point by point."""
-    from certify.attacks.statistics.betting import mean_interval
-
-    fpr, tpr, lower, upper = (np.zeros(len(_CURVE)) for _ in range(4))
-    for place, rate in enumerate(_CURVE):
-        positive, negative = shares(found["real"], threshold_at(found["reference"], float(rate)))
-        interval = mean_interval(positive[~np.isnan(positive)], confidence)
-        fpr[place], tpr[place] = np.nanmean(negative), interval.value
-        lower[place], upper[place] = interval.lower, interval.upper
+    thresholds = np.array([threshold_at(found["reference"], float(rate)) for rate in _CURVE])
+    positive, negative = tallies(found["real"], thresholds)
+    error, columns = (1 - confidence) / 2, range(len(_CURVE))
     null = np.zeros((0, 2))
     if "null" in found:
-        pairs = [shares(found["null"], threshold_at(found["null reference"], float(rate))) for rate in _CURVE]
-        null = np.array([(np.nanmean(negative), np.nanmean(positive)) for positive, negative in pairs])
+        at = np.array([threshold_at(found["null reference"], float(rate)) for rate in _CURVE])
+        caught, alarms = tallies(found["null"], at)
+        null = np.array([(alarms.mean(j), caught.mean(j)) for j in columns])
     return Curve(
         attack=attack,
         game=game.name,
         slice="all",
-        fpr=fpr,
-        tpr=tpr,
-        lower=lower,
-        upper=upper,
+        fpr=np.array([negative.mean(j) for j in columns]),
+        tpr=np.array([positive.mean(j) for j in columns]),
+        lower=np.array([positive.lower(error, j) for j in columns]),
+        upper=np.array([positive.upper(error, j) for j in columns]),
         null_fpr=null[:, 0],
         null_tpr=null[:, 1],
         confidence=confidence,
-        band="betting, over models, point by point",
+        band=f"point by point; {METHOD}",
     )
 
 

@@ -1,53 +1,43 @@
-"""How much an audit could have seen, and how many models it would take to see enough."""
+"""How much an audit could have seen, and how many models it would take to decide."""
 
-from functools import cache
+import math
 
-import numpy as np
+from scipy.stats import norm
 
-from certify.attacks.statistics.betting import mean_lower, mean_upper
-from certify.core.streams import stream
+from certify.attacks.estimates import Estimate
 
-_RUNS = 40
-_MOST = 2**14
+POWER = 0.8
+"""Probability that is meant by "would have seen"."""
+
+_MOST = 2**20
 
 
-@cache
-def minimum_detectable(
-    units: int, limit: float, strict: float, *, records: int = 50, power: float = 0.8
-) -> float | None:
-    """Smallest true rate that would have been called above ``limit`` with probability ``power``; None where not even 1 would.
+def spread(found: Estimate) -> float:
+    """Standard error that an interval was made from, taken as normal."""
+    return (found.upper - found.lower) / (2 * float(norm.isf((1 - found.confidence) / 2)))
 
-    Simulated: shares of ``units`` models with ``records`` records each whose flags are independent. Real shares vary more, so this is
-    the least that can be hoped for.
+
+def minimum_detectable(found: Estimate, limit: float, power: float = POWER) -> float:
+    """Smallest true value whose interval would lie above ``limit`` with probability ``power``, the interval being as wide as here."""
+    error = float(norm.isf((1 - found.confidence) / 2)) + float(norm.ppf(power))
+    return min(1.0, limit + error * spread(found))
+
+
+def models_to_settle(found: Estimate, limit: float, chance: float, power: float = POWER) -> int | None:
+    """Shadow models, half of them references, with which the interval is expected to lie on one side of the limit.
+
+    Either on the side where the estimate lies, or, where it lies on the limit, below it for a method at ``chance``: the interval shrinks
+    with the root of the number of models. None where more than a million would be needed, as where the limit *is* chance.
+
+    Args:
+        found: an interval that holds the limit.
+        limit: the limit.
+        chance: the value of honest retraining.
+        power: probability of settling.
     """
-
-    def seen(rate: float) -> bool:
-        rng = stream(0, "power")
-        error = (1 - strict) / 4
-        shares = rng.binomial(records, rate, size=(_RUNS, units)) / records
-        return bool(np.mean([float(mean_lower(row, error)) > limit for row in shares]) >= power)
-
-    low, high = limit, 1.0
-    if not seen(high):
+    gap = max(abs(found.value - limit), (limit - chance) if found.value <= limit else 0.0)
+    if not gap > 0:
         return None
-    for _ in range(8):
-        middle = (low + high) / 2
-        low, high = (low, middle) if seen(middle) else (middle, high)
-    return high
-
-
-@cache
-def targets_to_pass(
-    fpr: float, limit: float, confidence: float, *, records: int = 50, power: float = 0.8
-) -> int | None:
-    """Target models with which honest retraining passes with probability ``power``; None where 16,384 are not enough.
-
-    Simulated as for :func:`minimum_detectable`, at a true rate of ``1.25 fpr``: that of the threshold the upper end is read at.
-    """
-    error, targets = (1 - confidence) / 4, 8
-    while targets <= _MOST:
-        shares = stream(0, "needed").binomial(records, 1.25 * fpr, size=(_RUNS, targets)) / records
-        if np.mean([float(mean_upper(row, error)) <= limit for row in shares]) >= power:
-            return targets
-        targets *= 2
-    return None
+    error = float(norm.isf((1 - found.confidence) / 2)) + float(norm.ppf(power))
+    models = 2 * max(found.units + 1, math.ceil(found.units * (error * spread(found) / gap) ** 2))
+    return models if models <= _MOST else None
