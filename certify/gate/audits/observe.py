@@ -1,0 +1,151 @@
+"""The fleets that an audit trains: one with forget sets drawn by chance, one of retrained models of this very request."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from certify.attacks.fleets import FleetPlan, FleetStore, FleetTask, fixed_assignment, random_assignment, run_fleet
+from certify.attacks.observations import Observations
+from certify.core.arrays import IntArray
+from certify.core.errors import ConfigurationError
+from certify.gate.audits.method import Method
+from certify.gate.audits.plan import Plan, forget_share, pool_size
+from certify.gate.load import LoadedSpec
+from certify.gate.networks import NetworkInputs
+from certify.models.networks.files import load_network
+from certify.models.networks.state import State
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+RETRAINED_SEED = 1_000_003
+"""Added to the audit's seed for the fleet of this very request, so that it shares no training with the other."""
+
+
+@dataclass(eq=False)
+class Fleets:
+    """What an audit of a spec trains.
+
+    Attributes:
+        loaded: the spec.
+        inputs: what it names.
+        plan: what is asked.
+        method: the unlearner under audit; None where no attack needs it.
+        tell: called with one line on what is worth knowing while it goes on.
+        executor: where blocks are made; here by default.
+        trained: models trained so far.
+        kept: of these, models taken from an earlier run.
+    """
+
+    loaded: LoadedSpec
+    inputs: NetworkInputs
+    plan: Plan
+    method: Method | None
+    tell: Callable[[str], None]
+    executor: "Executor | None" = None
+    trained: int = 0
+    kept: int = 0
+    _stores: list[FleetStore] = field(default_factory=list)
+
+    @property
+    def task(self) -> FleetTask:
+        """The records and the architecture."""
+        task = self.inputs.task
+        return FleetTask(
+            self.inputs.build,
+            task.X,
+            task.y,
+            loss=task.loss,
+            train=task.train,
+            device=task.device,
+            ids=task.ids,
+            identity="" if self.method is None else self.method.identity,
+        )
+
+    def fleet_plan(self, **more: Any) -> FleetPlan:
+        """How models are trained and looked at."""
+        given = self.loaded.spec.audit
+        assert given is not None
+        plan = FleetPlan(
+            recipe=self.inputs.task.recipe,
+            seed=given.seed,
+            signals=self.plan.signals,
+            block=given.block,
+            precision=given.precision,
+        )
+        return replace(plan, **more)
+
+    def store(self) -> FleetStore | None:
+        """Where blocks are kept."""
+        given = self.loaded.spec.audit
+        if given is None or given.cache is None:
+            return None
+        store = FleetStore(self.loaded.resolve(given.cache), tell=self.tell)
+        self._stores.append(store)
+        return store
+
+    def require_training(self) -> None:
+        """Nothing can be trained without knowing how.
+
+        Raises:
+            ConfigurationError: neither [training] nor release.train says.
+        """
+        if self.inputs.task.recipe is None and self.inputs.task.train is None:
+            raise ConfigurationError(
+                "the audit trains shadow models and nothing says how the original was trained",
+                where=f"{self.loaded.path}: training",
+                mend='give lr, epochs, batch_size and optimiser, or release.train = "package.module:function", or scores made elsewhere (audit.scores)',
+            )
+
+    def by_chance(self, kind: str, hard: IntArray | None = None) -> Observations:
+        """The fleet whose models forget records drawn by chance from a pool.
+
+        Args:
+            kind: "random", or what kind of records the pool holds.
+            hard: the pool; drawn by chance where it is not given.
+        """
+        assert self.method is not None
+        assignment = self.assignment(kind, hard)
+        return run_fleet(
+            self.task, self.fleet_plan(), assignment, self.method, store=self.store(), executor=self.executor
+        )
+
+    def assignment(self, kind: str, hard: IntArray | None = None) -> Any:
+        """Who is given what."""
+        given = self.loaded.spec.audit
+        assert given is not None
+        records, forgotten = len(self.inputs.task), len(self.inputs.request.forgotten)
+        pool = hard
+        if pool is None:
+            size = pool_size(records, forgotten, given)
+            pool = None if size == records else np.sort(_stream(given.seed, kind).permutation(records)[:size])
+        return random_assignment(
+            given.models, records, seed=given.seed, out=given.out_share, forget=forget_share(given), candidates=pool
+        )
+
+    def of_this_request(self) -> State:
+        """Retrained models of the actual request: other seeds, the same retained records."""
+        given = self.loaded.spec.audit
+        assert given is not None
+        forget = self.inputs.request.forgotten
+        assignment = fixed_assignment(given.replicates, len(self.inputs.task), forget=forget)
+        plan = self.fleet_plan(worlds=("retrained",), keep_parameters=True, seed=given.seed + RETRAINED_SEED)
+        store = self.store()
+        if store is None:
+            raise ConfigurationError(
+                "distances need the weights of retrained models, and no folder to keep them in is named",
+                where=f"{self.loaded.path}: audit.cache",
+                mend="name one",
+            )
+        run_fleet(self.task, plan, assignment, None, store=store, executor=self.executor)
+        files = store.weights["retrained"]
+        modules = [load_network(files[number], self.inputs.build())[0] for number in sorted(files)]
+        return State.of(*modules)
+
+
+def _stream(seed: int, kind: str) -> np.random.Generator:
+    from certify.core.streams import stream
+
+    return stream(seed, f"pool of {kind} records")
