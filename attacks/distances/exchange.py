@@ -1,10 +1,8 @@
 """Exchanging the labels "unlearned" and "retrained": the null distribution of any number computed from two sets of models."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations, product
-from typing import Any
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +104,7 @@ def exchange(first: int, second: int, *, paired: bool | None = None, draws: int 
     generator = stream(seed, "exchange")
     total = 2**first if paired else math.comb(first + second, first)
     if total <= draws + 1 or first == 1 or (second == 1 and not paired):
-        return Exchange(np.array(list(_all(first, second, paired=paired))), first, paired, complete=True)
+        return Exchange(_all(first, second, paired=paired), first, paired, complete=True)
     if paired:
         flips = generator.random((draws, first)) < 0.5
         drawn = np.concatenate([~flips, flips], axis=1)
@@ -117,15 +115,15 @@ def exchange(first: int, second: int, *, paired: bool | None = None, draws: int 
     return Exchange(np.concatenate([truth[None], drawn]), first, paired, complete=False)
 
 
-def _all(first: int, second: int, *, paired: bool) -> Iterator[Any]:
+def _all(first: int, second: int, *, paired: bool) -> BoolArray:
     """Every relabelling once, the true one first."""
     if paired:
-        for flips in product([False, True], repeat=first):
-            flip = np.array(flips)
-            yield np.concatenate([~flip, flip])
-        return
-    for chosen in combinations(range(first + second), first):
-        yield np.isin(np.arange(first + second), chosen)
+        flips = (np.arange(2**first)[:, None] >> np.arange(first)) % 2 == 1
+        return np.concatenate([~flips, flips], axis=1)
+    chosen = np.array(list(combinations(range(first + second), first)))
+    labels = np.zeros((len(chosen), first + second), dtype=bool)
+    np.put_along_axis(labels, chosen, values=True, axis=1)
+    return labels
 
 
 def energy(matrix: FloatArray, labels: BoolArray) -> FloatArray:
