@@ -38,7 +38,9 @@ class Method:
             Request.at(self.task, forget, members) for forget, members in zip(block.forget, block.members, strict=True)
         ]
         task = replace(self.task, device=str(block.device))
-        results = self.unlearner.forget_fleet(task, requests, seeds=[seed % 2**53 for seed in block.seeds], starts=block.originals)
+        results = self.unlearner.forget_fleet(
+            task, requests, seeds=[seed % 2**53 for seed in block.seeds], starts=block.originals
+        )
         return State.join([result.state for result in results])
 
     @property

@@ -35,6 +35,7 @@ class Fleets:
         method: the unlearner under audit; None where no attack needs it.
         tell: called with one line on what is worth knowing while it goes on.
         executor: where blocks are made; here by default.
+        restart: make every block anew.
         trained: models trained so far.
         kept: of these, models taken from an earlier run.
     """
@@ -45,6 +46,7 @@ class Fleets:
     method: Method | None
     tell: Callable[[str], None]
     executor: "Executor | None" = None
+    restart: bool = False
     trained: int = 0
     kept: int = 0
     _stores: list[FleetStore] = field(default_factory=list)

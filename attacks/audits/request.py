@@ -1,0 +1,228 @@
+"""One model under review, beside retrained models of the very same request."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import beta
+from scipy.stats import t as student
+
+from certify.attacks.audits.findings import Control, Finding
+from certify.attacks.audits.judge import decide
+from certify.attacks.distances.null import REMINDER, Distance
+from certify.attacks.registry import ATTACKS
+from certify.attacks.scores.student import Moments, Predictive
+from certify.core.arrays import FloatArray
+from certify.core.errors import TooLittlePowerError
+from certify.core.verdict import Verdict
+
+LEAST_RETRAINED = 5
+"""Retrained models, at least: their spread is what everything is measured by."""
+
+_ONE_MODEL = "records of one model taken as independent; p-value by Student's t over retrained models, taken as normal"
+
+
+@dataclass(frozen=True)
+class RequestAudit:
+    """What was found of the model under review.
+
+    Attributes:
+        findings: with verdicts.
+        controls: the original in its place.
+        distances: by attack, for the report.
+    """
+
+    findings: tuple[Finding, ...]
+    controls: tuple[Control, ...]
+    distances: tuple[Distance, ...] = ()
+
+
+def predicted_p(value: float, null: FloatArray) -> float:
+    """Two-sided p-value that ``value`` is one more of ``null``, (J,), taken as normal: ``t = (v - mean) / (sd sqrt(1 + 1/J))``."""
+    models = len(null)
+    spread = float(np.std(null, ddof=1)) * np.sqrt(1 + 1 / models)
+    gap = value - float(np.mean(null))
+    if spread == 0:
+        return 1.0 if gap == 0 else 0.0
+    return float(2 * student.sf(abs(gap) / spread, models - 1))
+
+
+def require_retrained(models: int) -> None:
+    """Refuse a null of too few models.
+
+    Raises:
+        TooLittlePowerError: fewer than five.
+    """
+    if models < LEAST_RETRAINED:
+        raise TooLittlePowerError(
+            f"{models} retrained models are too few to tell how far honest retraining spreads: {LEAST_RETRAINED} are the least, 20 a good number",
+            where="audit.replicates",
+            mend="train more, or name more in release.retrained",
+        )
+
+
+def audit_release(
+    released: FloatArray,
+    retrained: FloatArray,
+    original: FloatArray | None,
+    *,
+    fpr: float,
+    limit: float,
+    confidence: float,
+) -> RequestAudit:
+    """How unusual the forgotten records look to the model under review, among retrained models.
+
+    Each record has a Student-t prediction of phi from the retrained models. A record is flagged where the model's phi lies in the upper
+    ``fpr`` of it (under-forgetting), or in the lower (over-forgetting). Each retrained model is looked at in the same way, by the
+    others: that is the null.
+
+    Args:
+        released: phi of the forgotten records, (M,).
+        retrained: the same of J retrained models, (J, M).
+        original: of the model before the deletion, as the control.
+        fpr: share that is flagged by chance.
+        limit: largest share that is allowed.
+        confidence: of the interval over records, two-sided.
+
+    Raises:
+        TooLittlePowerError: fewer than five retrained models.
+    """
+    require_retrained(len(retrained))
+    moments = Moments.of(retrained)
+    findings, controls = [], []
+    for direction, sign in (("under-forgetting", 1), ("over-forgetting", -1)):
+        null = np.array([_share(row, moments.without(row), fpr, sign) for row in retrained])
+        value = _share(released, moments, fpr, sign)
+        p = predicted_p(_mean_score(released, moments), _null_scores(retrained, moments))
+        able = True
+        if original is not None:
+            control = predicted_p(_mean_score(original, moments), _null_scores(retrained, moments))
+            able = control <= 1 - confidence
+            if sign == 1:
+                controls.append(_original("release-lira", control, able=able))
+        findings.append(_release_finding(direction, value, null, p, len(released), fpr, limit, confidence, able=able))
+    return RequestAudit(tuple(findings), tuple(controls))
+
+
+def _share(phi: FloatArray, moments: Moments, fpr: float, sign: int) -> float:
+    """Share of records in the tail of their predictions."""
+    turned = moments if sign == 1 else Moments(moments.count, -moments.mean, moments.scatter)
+    return float(np.mean(Predictive.of(turned, "student", 4.0).log_upper(sign * phi) <= np.log(fpr)))
+
+
+def _mean_score(phi: FloatArray, moments: Moments) -> float:
+    """Mean over records of phi in standard deviations from the mean of the retrained models."""
+    spread = np.sqrt(moments.scatter / np.maximum(moments.count - 1, 1))
+    floor = max(float(np.median(spread)) * 1e-3, np.finfo(np.float64).tiny)
+    return float(np.mean((phi - moments.mean) / np.maximum(spread, floor)))
+
+
+def _null_scores(retrained: FloatArray, moments: Moments) -> FloatArray:
+    return np.array([_mean_score(row, moments.without(row)) for row in retrained])
+
+
+def _release_finding(
+    direction: str,
+    value: float,
+    null: FloatArray,
+    p: float,
+    records: int,
+    fpr: float,
+    limit: float,
+    confidence: float,
+    *,
+    able: bool,
+) -> Finding:
+    flagged, error = round(value * records), (1 - confidence) / 2
+    lower = 0.0 if flagged == 0 else float(beta.ppf(error, flagged, records - flagged + 1))
+    upper = 1.0 if flagged == records else float(beta.isf(error, flagged + 1, records - flagged))
+    verdict = decide(lower, upper, limit)
+    return Finding(
+        id=f"release-lira-{direction.partition('-')[0]}",
+        attack="release-lira",
+        title=ATTACKS["release-lira"].title,
+        game="retrain",
+        slice="all",
+        statistic=f"share of forgotten records flagged at FPR {fpr:g}",
+        value=value,
+        lower=lower,
+        upper=upper,
+        confidence=confidence,
+        verdict=verdict if able or verdict is Verdict.FAIL else None,
+        limit=limit,
+        p_value=p,
+        null_mean=float(null.mean()),
+        null_lower=float(null.min()),
+        null_upper=float(null.max()),
+        corrected=value - float(null.mean()),
+        units=records,
+        method=f"Clopper-Pearson; {_ONE_MODEL}",
+        note="" if able else "the original model is not told apart either: shown, and decides nothing",
+        direction=direction,
+        source=ATTACKS["release-lira"].reference,
+    )
+
+
+def _original(attack: str, p: float, *, able: bool) -> Control:
+    words = "it is" if able else "it is not: this attack decides nothing here"
+    return Control(
+        id=f"control-original-{attack}",
+        name=f"the original model in the place of the one under review: {attack}",
+        must_be_caught=True,
+        p_value=p,
+        value=None,
+        ok=True,  # an attack that is blind here decides nothing; nothing is refused for it
+        summary=f"is told apart where the attack can see anything: p = {p:.3g}, {words}",
+    )
+
+
+def audit_distances(
+    attack: str,
+    found: Sequence[Distance],
+    original: Mapping[tuple[str, str], Distance],
+    *,
+    limit: float,
+    confidence: float,
+) -> RequestAudit:
+    """Distances of the model under review to retrained ones, beside those of retrained ones to each other.
+
+    Args:
+        attack: "parameter-distance" or "function-distance".
+        found: distances, "whole" or a part of the records; the first one decides, the others inform.
+        original: the same distances of the model before the deletion, by name and part; empty where it is not given.
+        limit: largest ratio to the distance among retrained models.
+        confidence: of the ratio's interval.
+    """
+    findings, controls = [], []
+    for place, one in enumerate(found):
+        twin = original.get((one.name, one.part))
+        blind = twin is not None and predicted_p(twin.value, twin.null) > 1 - confidence
+        decides = place == 0 and not blind
+        if place == 0 and twin is not None:
+            controls.append(_original(attack, predicted_p(twin.value, twin.null), able=not blind))
+        verdict = decide(one.ratio.lower, one.ratio.upper, limit)
+        findings.append(
+            Finding(
+                id=attack if place == 0 else f"{attack}-{one.name}-{one.part}".replace("/", "-"),
+                attack=attack,
+                title=f"{ATTACKS[attack].title} ({one.name}, {one.part})",
+                game="retrain",
+                slice="all",
+                statistic="distance to retrained models over theirs to each other",
+                value=one.ratio.value,
+                lower=one.ratio.lower,
+                upper=one.ratio.upper,
+                confidence=one.ratio.confidence,
+                verdict=verdict if decides else None,
+                limit=limit if place == 0 else None,
+                p_value=predicted_p(one.value, one.null) if place == 0 else None,
+                null_mean=1.0,
+                units=one.models[1],
+                method=f"{one.ratio.method}; p-value by Student's t over retrained models, taken as normal",
+                note=REMINDER
+                if decides or place
+                else f"the original model is no farther: shown, and decides nothing. {REMINDER}",
+                source=ATTACKS[attack].reference,
+            )
+        )
+    return RequestAudit(tuple(findings), tuple(controls), tuple(found))

@@ -1,0 +1,167 @@
+"""The auditor's canaries: planted and deleted, or never there, by coins that the model must not betray."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from certify.attacks.audits.findings import Finding
+from certify.attacks.audits.request import RequestAudit
+from certify.attacks.registry import ATTACKS
+from certify.attacks.scores.phi import phi
+from certify.attacks.statistics.coin_betting import by_betting
+from certify.attacks.statistics.coin_flip import SetLevel, detectable_accuracy
+from certify.core.arrayfiles import read_arrays
+from certify.core.arrays import AnyArray, FloatArray
+from certify.core.errors import InputError
+from certify.core.files import FileRecord
+from certify.core.verdict import Verdict
+from certify.gate.audits.plan import Plan
+from certify.gate.audits.scores import Scores
+from certify.gate.load import LoadedSpec
+
+if TYPE_CHECKING:
+    from certify.gate.audits.review import Review
+    from certify.models.networks import State
+
+_HOW = (
+    "save it with numpy.savez(path, planted=..., probability=0.5, X=..., y=...), or ids=... for scores made elsewhere"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Canaries:
+    """What the auditor kept.
+
+    Attributes:
+        planted: the coins: 1 was trained on and then deleted, 0 never was, (m,).
+        probability: of a 1, once or (m,).
+        arrays: X and y of the canaries, or their ids.
+        record: the file by its digest.
+    """
+
+    planted: AnyArray
+    probability: FloatArray
+    arrays: dict[str, AnyArray]
+    record: FileRecord
+
+
+def read_canaries(loaded: LoadedSpec, needs: tuple[str, ...]) -> Canaries:
+    """The file that [audit] canaries names.
+
+    Raises:
+        InputError: it lacks an array, or arrays do not fit.
+    """
+    assert loaded.spec.audit is not None
+    assert loaded.spec.audit.canaries is not None
+    path = Path(loaded.resolve(loaded.spec.audit.canaries))
+    arrays, record = read_arrays(path)
+    for name in ("planted", *needs):
+        if name not in arrays:
+            raise InputError(f"has no array {name!r}", where=str(path), mend=_HOW)
+    planted = arrays["planted"]
+    for name in needs:
+        if len(arrays[name]) != len(planted):
+            raise InputError(
+                f"{name} has {len(arrays[name])} entries, planted {len(planted)}", where=str(path), mend=_HOW
+            )
+    probability = np.asarray(arrays.get("probability", np.array(0.5)), dtype=np.float64)
+    return Canaries(planted, probability, arrays, record)
+
+
+def audit_coins(loaded: LoadedSpec, review: "Review", plan: Plan) -> RequestAudit:
+    """Scores of canaries by the model under review, in standard deviations from retrained models' mean; then the bets.
+
+    Raises:
+        InputError: canaries of another shape than the records, or a file that does not fit.
+    """
+    canaries = read_canaries(loaded, ("X", "y"))
+    X, y = canaries.arrays["X"], canaries.arrays["y"]
+    shape = tuple(np.shape(review.inputs.task.X)[1:])
+    if X.shape[1:] != shape:
+        raise InputError(
+            f"X has records of shape {X.shape[1:]}, the data {shape}",
+            where=canaries.record.path,
+            mend="prepare both alike",
+        )
+    mine, null = (_phi(review, state, X, y) for state in (review.released, review.retrained))
+    spread = null.std(axis=0, ddof=1)
+    scores = (mine[0] - null.mean(axis=0)) / np.maximum(spread, max(float(np.median(spread)), 1e-12) * 0.1)
+    return judged(canaries, scores, plan)
+
+
+def audit_given_coins(loaded: LoadedSpec, scores: Scores, plan: Plan) -> RequestAudit:
+    """The same for scores made elsewhere: canaries are named by id, and ``release`` holds their phi."""
+    canaries = read_canaries(loaded, ("ids",))
+    if scores.release is None:
+        raise InputError(
+            "coin-flip needs the array 'release'", where=scores.record.path, mend="add phi of the model under review"
+        )
+    place = {key: position for position, key in enumerate(scores.fleet.ids.tolist())}
+    rows = [place.get(key, -1) for key in canaries.arrays["ids"].tolist()]
+    if min(rows) < 0:
+        raise InputError(
+            f"{sum(row < 0 for row in rows)} canaries are not among the ids of the scores",
+            where=canaries.record.path,
+            mend="score every canary",
+        )
+    mine = scores.release[rows]
+    if scores.fleet.has("retrained"):
+        null = scores.fleet.get("retrained")[:, rows]
+        mine = (mine - null.mean(axis=0)) / np.maximum(null.std(axis=0), 1e-6)
+    return judged(canaries, mine, plan)
+
+
+def judged(canaries: Canaries, scores: FloatArray, plan: Plan) -> RequestAudit:
+    """The finding: which set-level epsilon the coins refute."""
+    try:
+        found = by_betting(canaries.planted, scores, canaries.probability)
+    except InputError as error:
+        raise InputError(error.what, where=f"{canaries.record.path}: {error.where}", mend=error.mend) from None
+    confidence = 1 - plan.alpha / plan.findings
+    refuted = found.refutes(plan.epsilon, plan.delta, confidence)
+    return RequestAudit((_finding(found, plan, confidence, refuted=refuted),), ())
+
+
+def _finding(found: SetLevel, plan: Plan, confidence: float, *, refuted: bool) -> Finding:
+    value = float(found.epsilon(plan.delta, confidence))
+    accuracy = detectable_accuracy(found.canaries, plan.epsilon, plan.delta, confidence)
+    return Finding(
+        id="coin-flip",
+        attack="coin-flip",
+        title=ATTACKS["coin-flip"].title,
+        game="coin-flip",
+        slice="all",
+        statistic="set-level epsilon lower bound",
+        value=value,
+        lower=value,
+        upper=float("inf"),
+        confidence=confidence,
+        verdict=Verdict.FAIL if refuted else Verdict.INCONCLUSIVE if accuracy is None else None,
+        limit=plan.epsilon,
+        p_value=float(min(1.0, np.exp(found.log_p))),
+        minimum_detectable=None if accuracy is None else float(accuracy),
+        power=0.8,
+        units=found.canaries,
+        method=f"{found.method}; exact, one model, at delta {plan.delta:g}",
+        note="it can refute the claim for all canaries together, and never confirms it",
+        source=ATTACKS["coin-flip"].reference,
+    )
+
+
+def _phi(review: "Review", state: "State", X: AnyArray, y: AnyArray) -> FloatArray:
+    """phi of canaries, (K, m), by a bench of their own."""
+    import torch
+
+    from certify.models.networks import Bench, Network
+    from certify.models.networks.losses import class_logits
+    from certify.unlearners.networks.task import as_tensors
+
+    task = review.inputs.task
+    inputs, targets = as_tensors(torch.as_tensor(X), torch.as_tensor(y), task.model, task.place())
+    bench = Bench(Network.of(task.model), inputs, targets, seeds=(0,) * state.models)
+    rows = np.arange(len(X))
+    return np.stack(
+        [phi(class_logits(out).double().cpu().numpy(), y) for out in bench.outputs_of(state, [rows] * state.models)]
+    )

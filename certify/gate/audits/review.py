@@ -1,0 +1,192 @@
+"""The model under review and retrained models of its very request, loaded and compared."""
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import softmax
+
+from certify.attacks.audits.findings import Finding
+from certify.attacks.audits.request import RequestAudit, audit_distances, audit_release, predicted_p, require_retrained
+from certify.attacks.distances import function_distances, weight_distances
+from certify.attacks.registry import ATTACKS
+from certify.attacks.relearning import Curve, relearn
+from certify.attacks.scores.phi import phi
+from certify.core.arrays import FloatArray, IntArray
+from certify.core.files import FileRecord
+from certify.core.streams import stream
+from certify.gate.audits.plan import Plan
+from certify.gate.load import LoadedSpec
+from certify.gate.networks import NetworkInputs, filled
+from certify.gate.spec import AuditSpec
+from certify.models.networks import Bench, Network, State
+from certify.models.networks.losses import class_logits, loss_named
+
+if TYPE_CHECKING:
+    from certify.gate.audits.observe import Fleets
+
+_PASSES = 5
+"""Of the fine-tune that looks for what comes back."""
+_SAMPLE = 2000
+"""Retained records, at most, on which predictions are compared."""
+_DISTANCES = ("l2", "relative", "cosine")
+
+
+@dataclass(eq=False)
+class Review:
+    """Models of one request.
+
+    Attributes:
+        inputs: records and request.
+        released: the model under review.
+        record: its file.
+        retrained: J models without the forgotten records.
+        original: the model before the deletion; None where it is not named.
+        curves: of relearning, by name of the models.
+        left_out: what could not be looked at.
+    """
+
+    inputs: NetworkInputs
+    released: State
+    record: FileRecord
+    retrained: State
+    original: State | None
+    curves: dict[str, Curve] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, loaded: LoadedSpec, inputs: NetworkInputs, fleets: "Fleets") -> "Review":
+        """Load the model under review, and load or train retrained ones.
+
+        Raises:
+            InputError: a file that cannot be read, or is of another architecture.
+            TooLittlePowerError: fewer than five retrained models.
+        """
+        release = loaded.spec.release
+        module, record = filled(loaded, inputs.build, release.model, "release.model")
+        if release.retrained:
+            require_retrained(len(release.retrained))
+            named = [filled(loaded, inputs.build, name, "release.retrained")[0] for name in release.retrained]
+            retrained = State.of(*named)
+        else:
+            retrained = fleets.of_this_request()
+        original = None if inputs.original is None else State.of(inputs.task.model)
+        device = inputs.task.place()
+        return cls(
+            inputs,
+            State.of(module).to(device),
+            record,
+            retrained.to(device),
+            None if original is None else original.to(device),
+        )
+
+    def audits(self, plan: Plan, given: AuditSpec) -> list[RequestAudit]:
+        """Every attack on the request that the plan has."""
+        found = []
+        for name in plan.request:
+            if name == "release-lira":
+                found.append(self._release(plan))
+            elif name == "relearning":
+                found += self._relearning(plan)
+            else:
+                found.append(self._distances(name, plan, given))
+        return found
+
+    def phi_of(self, state: State, rows: IntArray) -> FloatArray:
+        """phi of some records, (K, M)."""
+        labels = np.asarray(self.inputs.task.y)[rows]
+        return np.stack([phi(logits, labels) for logits in self._logits(state, rows)])
+
+    def _logits(self, state: State, rows: IntArray) -> list[FloatArray]:
+        outputs = self._bench(state.models).outputs_of(state, [rows] * state.models)
+        return [class_logits(values).double().cpu().numpy() for values in outputs]
+
+    def _bench(self, models: int) -> Bench:
+        task = self.inputs.task
+        X, y = task.tensors(task.place())
+        network = Network.of(task.model, trainable=task.trainable)
+        return Bench(network, X, y, loss=loss_named(task.loss), seeds=(0,) * models, name="the audit")
+
+    @property
+    def forgotten(self) -> IntArray:
+        """Positions of the forgotten records."""
+        return self.inputs.request.forgotten
+
+    @property
+    def retained(self) -> IntArray:
+        """Positions of the retained records."""
+        return np.setdiff1d(np.arange(len(self.inputs.task)), self.forgotten)
+
+    def _release(self, plan: Plan) -> RequestAudit:
+        rows = self.forgotten
+        return audit_release(
+            self.phi_of(self.released, rows)[0],
+            self.phi_of(self.retrained, rows),
+            None if self.original is None else self.phi_of(self.original, rows)[0],
+            fpr=plan.fpr,
+            limit=plan.rates.get("retrain", next(iter(plan.rates.values()))),
+            confidence=1 - plan.alpha,
+        )
+
+    def _distances(self, name: str, plan: Plan, given: AuditSpec) -> RequestAudit:
+        measure = self._weights if name == "parameter-distance" else self._predictions
+        found = measure(self.released)
+        twins = [] if self.original is None else measure(self.original)
+        by_part = {(one.name, one.part): one for one in twins}
+        return audit_distances(name, found, by_part, limit=given.max_distance_ratio, confidence=1 - plan.alpha)
+
+    def _weights(self, state: State) -> list[Any]:
+        found = weight_distances(state, self.retrained, metrics=_DISTANCES)
+        return sorted(found, key=lambda one: (one.part != "whole", one.name != "l2"))
+
+    def _predictions(self, state: State) -> list[Any]:
+        kept = stream(0, "retained sample").permutation(self.retained)[:_SAMPLE]
+        found = []
+        for part, rows in (("forget", self.forgotten), ("retain", np.sort(kept))):
+            one, many = (softmax(np.stack(self._logits(models, rows)), axis=-1) for models in (state, self.retrained))
+            found += function_distances(one, many, part=part)
+        return sorted(found, key=lambda one: (one.part != "forget", one.name != "js"))
+
+    def _relearning(self, plan: Plan) -> list[RequestAudit]:
+        task = self.inputs.task
+        if task.recipe is None:
+            self.left_out.append("relearning: nothing says how training goes on ([training])")
+            return []
+        recipe = replace(task.recipe, epochs=_PASSES, schedule="constant", warmup=0.0)
+        groups = {"unlearned": self.released, "retrained": self.retrained}
+        if self.original is not None:
+            groups["original"] = self.original
+        for name, state in groups.items():
+            lists = [self.retained] * state.models, [self.forgotten] * state.models
+            self.curves[name] = relearn(self._bench(state.models), state, *lists, recipe)
+        mine, null = float(self.curves["unlearned"].area[0]), self.curves["retrained"].area
+        spread = float(np.std(null, ddof=1))
+        return [RequestAudit((_relearning_finding(mine, null, spread, plan),), ())]
+
+
+def _relearning_finding(mine: float, null: FloatArray, spread: float, plan: Plan) -> Finding:
+    from scipy.stats import t as student
+
+    half = float(student.isf(plan.alpha / 2, len(null) - 1)) * spread * float(np.sqrt(1 + 1 / len(null)))
+    mean = float(null.mean())
+    return Finding(
+        id="relearning",
+        attack="relearning",
+        title=ATTACKS["relearning"].title,
+        game="relearning",
+        slice="all",
+        statistic=f"mean accuracy on forgotten records over {_PASSES} passes on retained ones",
+        value=mine,
+        lower=mine,
+        upper=mine,
+        confidence=1 - plan.alpha,
+        p_value=predicted_p(mine, null),
+        null_mean=mean,
+        null_lower=mean - half,
+        null_upper=mean + half,
+        corrected=mine - mean,
+        units=len(null),
+        method="of this one model, beside Student's prediction from retrained models, taken as normal",
+        note="shown, and decides nothing: no policy limits it",
+        source=ATTACKS["relearning"].reference,
+    )

@@ -1,0 +1,307 @@
+"""An audit from start to end: what the spec asks for, trained, looked at, judged."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from certify.attacks.audits.findings import Control, Finding
+from certify.attacks.audits.fleet import FleetAudit, audit_fleet
+from certify.attacks.audits.judge import settled
+from certify.attacks.audits.membership import Levels, references_and_targets
+from certify.attacks.audits.request import RequestAudit, audit_release, require_retrained
+from certify.attacks.observations import Cell, Observations
+from certify.core.arrays import IntArray
+from certify.core.errors import AssumptionViolatedError
+from certify.gate.audits.coins import audit_coins, audit_given_coins
+from certify.gate.audits.plan import Plan, plan_of, pool_size
+from certify.gate.audits.scores import Scores, read_scores
+from certify.gate.check import CheckResult
+from certify.gate.load import LoadedSpec, load_spec
+from certify.gate.spec import AuditSpec
+
+if TYPE_CHECKING:
+    from certify.gate.audits.observe import Fleets
+    from certify.gate.audits.review import Review
+    from certify.gate.networks import NetworkInputs
+
+
+@dataclass(eq=False)
+class Seen:
+    """Everything an audit saw.
+
+    Attributes:
+        loaded: the spec.
+        plan: what it asks for.
+        levels: rates and confidences.
+        source: "fleet", "scores" or "checkpoints".
+        method: the method under audit, in words.
+        fleets: observations by slice, with what attacks found on them.
+        request: what was found of the model under review.
+        scores: the scores file, where there is one.
+        inputs: what the spec names, where networks were loaded.
+        review: the models of this very request.
+        left_out: what was not tested, and why.
+        seconds: from start to end.
+        trained: models trained.
+        kept: of these, taken from an earlier run.
+        notes: what else is worth knowing.
+    """
+
+    loaded: LoadedSpec
+    plan: Plan
+    levels: Levels
+    source: str = "fleet"
+    method: str = "not named"
+    fleets: dict[str, tuple[Observations, FleetAudit]] = field(default_factory=dict)
+    request: list[RequestAudit] = field(default_factory=list)
+    scores: Scores | None = None
+    inputs: "NetworkInputs | None" = None
+    review: "Review | None" = None
+    left_out: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    trained: int = 0
+    kept: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All of them, corrected for how many there are."""
+        found = [one for _, audit in self.fleets.values() for one in audit.findings]
+        found += [one for part in self.request for one in part.findings]
+        return settled(found, self.plan.alpha)
+
+    @property
+    def controls(self) -> list[Control]:
+        """All of them."""
+        found = [
+            one if name == "all" else replace(one, id=f"{one.id}-{name}", name=f"{one.name} ({name})")
+            for name, (_, audit) in self.fleets.items()
+            for one in audit.controls
+        ]
+        return found + [one for part in self.request for one in part.controls]
+
+
+def audit(
+    spec: str | Path | None = None,
+    *,
+    models: int | None = None,
+    device: str | None = None,
+    restart: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+) -> CheckResult:
+    """Run the audits of a spec.
+
+    Args:
+        spec: path of the spec; certify.toml or [tool.certify] of pyproject.toml when absent.
+        models: shadow models, instead of the spec's.
+        device: instead of the spec's.
+        restart: train all models anew.
+        tell: called with one line on what is worth knowing while it goes on.
+
+    Raises:
+        ConfigurationError, InputError: what the spec says or names makes no sense (exit 2 on the command line).
+        TooLittlePowerError: too few models for any answer (exit 3).
+        AssumptionViolatedError: nothing can be audited (exit 4).
+    """
+    return audit_loaded(load_spec(spec), models=models, device=device, restart=restart, tell=tell)
+
+
+def audit_loaded(
+    loaded: LoadedSpec,
+    *,
+    models: int | None = None,
+    device: str | None = None,
+    restart: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+) -> CheckResult:
+    """:func:`audit` of a spec that was read before."""
+    from certify.gate.audits.document import audit_document
+
+    loaded = _with_models(loaded, models)
+    plan, given = plan_of(loaded), _given(loaded)
+    if loaded.spec.release.kind != "torch":
+        raise AssumptionViolatedError(
+            "audits are of kind = 'torch', or of scores; a linear model is certified, which is more than any audit can show",
+            where=f"{loaded.path}: release.kind",
+            mend="use `certify check`, and remove [audit]",
+        )
+    levels = Levels(plan.fpr, given.confidence, 1 - plan.alpha / plan.findings, plan.delta)
+    seen = Seen(loaded, plan, levels)
+    begun = time.monotonic()
+    if given.scores is not None:
+        _look_at_scores(seen, given)
+    else:
+        _look_at_networks(seen, given, device, tell, restart=restart)
+    seen.seconds = time.monotonic() - begun
+    return CheckResult(audit_document(seen))
+
+
+def _given(loaded: LoadedSpec) -> AuditSpec:
+    assert loaded.spec.audit is not None  # plan_of refuses a spec without it
+    return loaded.spec.audit
+
+
+def _with_models(loaded: LoadedSpec, models: int | None) -> LoadedSpec:
+    if models is None or loaded.spec.audit is None:
+        return loaded
+    changed = loaded.spec.audit.model_copy(update={"models": models})
+    return replace(loaded, spec=loaded.spec.model_copy(update={"audit": changed}))
+
+
+def _play(seen: Seen, name: str, observations: Observations) -> None:
+    """All membership attacks on one fleet."""
+    given, plan = _given(seen.loaded), seen.plan
+    found = audit_fleet(
+        observations,
+        plan.membership,
+        plan.games,
+        seen.levels,
+        rates=plan.rates,
+        epsilon=plan.epsilon,
+        slice_name=name,
+        seed=given.seed,
+    )
+    seen.fleets[name] = (observations, found)
+    seen.left_out += found.left_out
+
+
+def _look_at_scores(seen: Seen, given: AuditSpec) -> None:
+    """Scores made elsewhere: nothing is trained or loaded."""
+    assert given.scores is not None
+    scores = read_scores(seen.loaded.resolve(given.scores), given.scale)
+    seen.source, seen.scores = "scores", scores
+    release = seen.loaded.spec.release
+    seen.method = release.unlearner or "not named (scores made elsewhere)"
+    if seen.plan.membership:
+        games = tuple(game for game in seen.plan.games if _can_be_played(scores.fleet, game))
+        seen.left_out += [
+            f"the game {game}: the scores hold no records for it" for game in seen.plan.games if game not in games
+        ]
+        if games:
+            seen.plan = replace(seen.plan, games=games)
+            _play(seen, "all", scores.fleet)
+    for name in seen.plan.request:
+        if name == "release-lira" and scores.release is not None and scores.fixed and scores.fleet.has("retrained"):
+            seen.request.append(_release(seen, scores.release, scores.fleet.get("retrained"), scores.original))
+        else:
+            seen.left_out.append(f"{name}: the scores do not hold what it needs")
+    if seen.plan.coins:
+        seen.request.append(audit_given_coins(seen.loaded, scores, seen.plan))
+
+
+def _can_be_played(fleet: Observations, game: str) -> bool:
+    """Whether the assignment has the cells of a game."""
+    cells = {"retrain": (Cell.FORGET,), "privacy": (Cell.FORGET, Cell.OUT), "retain-side": (Cell.RETAIN, Cell.OUT)}
+    return all((fleet.assignment == int(cell)).any() for cell in cells[game])
+
+
+def _release(seen: Seen, released: object, retrained: object, original: object) -> RequestAudit:
+    return audit_release(
+        np.asarray(released, dtype=np.float64),
+        np.asarray(retrained, dtype=np.float64),
+        None if original is None else np.asarray(original, dtype=np.float64),
+        fpr=seen.plan.fpr,
+        limit=seen.plan.rates.get("retrain", next(iter(seen.plan.rates.values()))),
+        confidence=1 - seen.plan.alpha,
+    )
+
+
+def _look_at_networks(
+    seen: Seen, given: AuditSpec, device: str | None, tell: Callable[[str], None], *, restart: bool
+) -> None:
+    from certify.gate.audits.method import Method, method_of
+    from certify.gate.audits.observe import Fleets
+    from certify.gate.audits.review import Review
+    from certify.gate.networks import read_network_inputs
+
+    plan, release = seen.plan, seen.loaded.spec.release
+    if plan.membership:
+        references_and_targets(given.models)  # too few are refused before any is trained
+    inputs = read_network_inputs(seen.loaded, device, needs_original=False)
+    seen.inputs = inputs
+    unlearner = method_of(seen.loaded) if plan.membership else None
+    method = None if unlearner is None else Method(unlearner, inputs.task)
+    seen.method = method.identity if method is not None else (release.unlearner or "not named")
+    fleets = Fleets(seen.loaded, inputs, plan, method, tell, restart=restart)
+    needs_retrained = bool(plan.request) or plan.coins
+    if plan.membership or (needs_retrained and not release.retrained):
+        fleets.require_training()
+    if needs_retrained and not release.retrained:
+        require_retrained(given.replicates)
+    seen.source = "fleet" if plan.membership or not release.retrained else "checkpoints"
+    with _executor(seen.loaded, fleets):
+        if plan.membership:
+            _play_fleets(seen, given, fleets)
+        if needs_retrained:
+            seen.review = Review.of(seen.loaded, inputs, fleets)
+    if seen.review is not None:
+        seen.request += seen.review.audits(plan, given)
+        seen.left_out += seen.review.left_out
+        if plan.coins:
+            seen.request.append(audit_coins(seen.loaded, seen.review, plan))
+    seen.trained, seen.kept = fleets.trained, fleets.kept
+
+
+def _play_fleets(seen: Seen, given: AuditSpec, fleets: "Fleets") -> None:
+    """One fleet for each kind of forget set; the hard ones are chosen by the random one, or by the records themselves."""
+    wanted = list(dict.fromkeys(given.forget_sets))
+    if "memorised" in wanted and "random" not in wanted:
+        wanted.insert(0, "random")
+    first: Observations | None = None
+    for kind in wanted:
+        hard = None if kind == "random" else _hard(kind, seen, given, first)
+        observations = fleets.by_chance(kind, hard)
+        first = observations if kind == "random" else first
+        if kind in given.forget_sets:
+            _play(seen, "all" if kind == "random" else kind, observations)
+
+
+def _hard(kind: str, seen: Seen, given: AuditSpec, first: Observations | None) -> IntArray:
+    """The pool of hard records."""
+    from certify.attacks import worst_case
+
+    assert seen.inputs is not None
+    X = np.asarray(seen.inputs.task.X)
+    features = X.reshape(len(X), -1).astype(np.float64)
+    size = pool_size(len(X), len(seen.inputs.request.forgotten), given)
+    size = min(size, max(64, len(X) // 4))  # the hardest quarter at most, or "hard" would mean nothing
+    if kind == "memorised":
+        assert first is not None
+        scores = worst_case.memorisation(first.get("original"), first.assignment != int(Cell.OUT)).gap
+        size = min(size, int(np.isfinite(scores).sum()))
+    elif kind == "outliers":
+        scores = worst_case.outlyingness(features)
+    else:
+        return worst_case.coherent_cluster(features, size, seed=given.seed)
+    return worst_case.hardest(scores, size, seed=given.seed)
+
+
+@contextmanager
+def _executor(loaded: LoadedSpec, fleets: "Fleets") -> Iterator[None]:
+    """Blocks are made on the machines of [compute] scheduler, where one is named."""
+    address = loaded.spec.compute.scheduler
+    if address is None:
+        yield
+        return
+    from certify.attacks.fleets.executors import dask_client
+
+    with dask_client(address) as client:
+        fleets.executor = client
+        yield
+
+
+def forecast_audit(spec: str | Path | None = None, *, models: int | None = None, device: str | None = None) -> str:
+    """What an audit will train, and about how long that takes; nothing is trained but a few steps.
+
+    Raises:
+        ConfigurationError, InputError, TooLittlePowerError: as for :func:`audit`.
+    """
+    from certify.gate.audits.forecast import forecast
+
+    loaded = _with_models(load_spec(spec), models)
+    return forecast(loaded, plan_of(loaded), device)
