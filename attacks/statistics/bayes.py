@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import betainc, betaln, xlog1py, xlogy
+from scipy.special import betainc, betaln, xlogy
 from scipy.stats import beta
 
 from certify.attacks.estimates import Estimate
