@@ -4,12 +4,16 @@ import math
 
 from certify.attacks.statistics.counts import Counts, as_confidence, as_delta, lowest_rate
 from certify.core.arguments import shown
+from certify.core.arrays import AnyArray, FloatArray
 from certify.core.bounds import LowerBound
 from certify.core.errors import ArgumentError
 from certify.core.rounding import down
 
 METHODS = ("clopper-pearson", "exact")
 """How :func:`epsilon_lower_bound` bounds both rates: one limit each, or one exact test of the two together."""
+
+SCORE_METHODS = ("bands", "split")
+"""How :func:`epsilon_from_scores` pays for choosing the threshold."""
 
 
 def _log_ratio(numerator: float, denominator: float) -> float:
@@ -64,3 +68,43 @@ def epsilon_lower_bound(
     tnr = lowest_rate(counts.true_negatives, counts.negatives, error)
     found = max(_log_ratio(tpr - delta, 1 - tnr), _log_ratio(tnr - delta, 1 - tpr))
     return LowerBound(max(0.0, down(found)))
+
+
+def epsilon_from_scores(
+    scores: FloatArray,
+    members: AnyArray,
+    delta: float = 0.0,
+    confidence: float = 0.95,
+    method: str = "bands",
+    seed: int = 0,
+) -> LowerBound:
+    """The epsilon that an attack's scores refute, with the threshold chosen from them and the choice accounted for.
+
+    ``bands`` uses limits that hold at every threshold at once (:mod:`certify.attacks.statistics.bands`); ``split`` chooses the threshold on one
+    random half and measures it by the exact test on the other (:mod:`certify.attacks.statistics.halves`). Choose the method before the scores
+    are seen: the better of both is a choice again. Trials must be independent: one score a model.
+
+    Args:
+        scores: the higher the more like the first world, (M,).
+        members: whether a trial is of the first world, (M,).
+        delta: of the guarantee tested.
+        confidence: of the bound.
+        method: one of :data:`SCORE_METHODS`.
+        seed: of the split.
+
+    Raises:
+        ArgumentError: a level or a method that makes no sense.
+        InputError: scores and truths that do not fit together, or too few of them.
+    """
+    if method not in SCORE_METHODS:
+        raise ArgumentError(
+            f"there is no method {shown(method)}", where="method", mend=f"use one of {', '.join(SCORE_METHODS)}"
+        )
+    if method == "bands":
+        from certify.attacks.statistics.roc import roc
+
+        return roc(scores, members).epsilon_lower_bound(delta, confidence)
+    from certify.attacks.statistics.exact import exact_lower_bound
+    from certify.attacks.statistics.halves import counts_of_halves
+
+    return exact_lower_bound(counts_of_halves(scores, members, seed, delta, confidence), delta, confidence)

@@ -2,8 +2,10 @@
 
 import math
 
+from scipy.stats import binom, norm
+
 from certify.attacks.statistics.bands import lower_limits
-from certify.attacks.statistics.counts import as_confidence, as_delta
+from certify.attacks.statistics.counts import as_confidence, as_delta, as_rate
 from certify.core.arguments import as_whole, at_least, shown
 from certify.core.errors import ArgumentError
 
@@ -90,3 +92,46 @@ def trials_needed(epsilon: float, delta: float = 0.0, confidence: float = 0.95, 
         middle = (low + high) // 2
         low, high = (low, middle) if reached(middle) else (middle, high)
     return high
+
+
+def negatives_needed(fpr: float, confidence: float = 0.95, false_positives: int = 0) -> int:
+    """How many non-members it takes to show a false-positive rate below ``fpr``, where so many false positives turn up.
+
+    The least n whose one-sided Clopper-Pearson upper limit is at most ``fpr``.
+
+    Raises:
+        ArgumentError: a rate, confidence or count that makes no sense.
+
+    >>> [negatives_needed(rate) for rate in (1e-2, 1e-3, 1e-4)]
+    [299, 2995, 29956]
+    """
+    rate, error, found = (
+        as_rate(fpr, "fpr"),
+        1 - as_confidence(confidence),
+        as_whole(false_positives, "false_positives"),
+    )
+    if found < 0:
+        raise ArgumentError(f"is {found}", where="false_positives", mend="give a count")
+    low, high = found, found + 1
+    while binom.cdf(found, high, rate) > error:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if binom.cdf(found, middle, rate) <= error else (middle, high)
+    return high
+
+
+def negatives_for_precision(fpr: float, relative: float = 0.2, confidence: float = 0.95) -> int:
+    """How many non-members it takes to know a rate of about ``fpr`` to within a share ``relative`` of itself.
+
+    ``(z/relative)^2 (1 - fpr)/fpr``, from the normal approximation: a rule for planning, no bound.
+
+    Raises:
+        ArgumentError: a rate, share or confidence that makes no sense.
+
+    >>> [negatives_for_precision(rate) for rate in (1e-2, 1e-3, 1e-4)]
+    [9508, 95941, 960269]
+    """
+    rate, share = as_rate(fpr, "fpr"), as_rate(relative, "relative")
+    z = float(norm.isf((1 - as_confidence(confidence)) / 2))
+    return math.ceil((z / share) ** 2 * (1 - rate) / rate)

@@ -15,7 +15,7 @@ from certify.attacks.estimates import Estimate
 from certify.attacks.observations import Trials
 from certify.attacks.statistics.bands import epsilon_over_thresholds, lower_limits, upper_limits
 from certify.attacks.statistics.counts import Counts, as_confidence, as_rate, highest_rate, lowest_rate
-from certify.core.arguments import as_number, as_whole, shown
+from certify.core.arguments import as_number, shown
 from certify.core.arrays import AnyArray, FloatArray, IntArray
 from certify.core.bounds import LowerBound
 from certify.core.errors import ArgumentError, InputError
@@ -167,7 +167,7 @@ class Roc:
         most ``fpr``. The lower one takes a threshold whose FPR is at most ``fpr`` with an error of ``(1 - confidence)/4``, by the
         number of negatives above it (a sorted uniform number); the upper one a threshold whose FPR is at least ``fpr``; then
         Clopper and Pearson on the positives, which those thresholds do not depend on, with the same error. Without enough negatives
-        (:func:`negatives_needed`) the lower limit is 0: nothing was measured there.
+        (:func:`certify.attacks.statistics.ceiling.negatives_needed`) the lower limit is 0: nothing was measured there.
 
         Raises:
             ArgumentError: a rate or a confidence that makes no sense.
@@ -271,46 +271,3 @@ def roc_of_trials(trials: Trials) -> Roc:
     """
     found = roc(trials.scores, trials.positive)
     return replace(found, independent=len(np.unique(trials.models)) == len(trials))
-
-
-def negatives_needed(fpr: float, confidence: float = 0.95, false_positives: int = 0) -> int:
-    """How many non-members it takes to show a false-positive rate below ``fpr``, where so many false positives turn up.
-
-    The least n whose one-sided Clopper-Pearson upper limit is at most ``fpr``.
-
-    Raises:
-        ArgumentError: a rate, confidence or count that makes no sense.
-
-    >>> [negatives_needed(rate) for rate in (1e-2, 1e-3, 1e-4)]
-    [299, 2995, 29956]
-    """
-    rate, error, found = (
-        as_rate(fpr, "fpr"),
-        1 - as_confidence(confidence),
-        as_whole(false_positives, "false_positives"),
-    )
-    if found < 0:
-        raise ArgumentError(f"is {found}", where="false_positives", mend="give a count")
-    low, high = found, found + 1
-    while binom.cdf(found, high, rate) > error:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if binom.cdf(found, middle, rate) <= error else (middle, high)
-    return high
-
-
-def negatives_for_precision(fpr: float, relative: float = 0.2, confidence: float = 0.95) -> int:
-    """How many non-members it takes to know a rate of about ``fpr`` to within a share ``relative`` of itself.
-
-    ``(z/relative)^2 (1 - fpr)/fpr``, from the normal approximation: a rule for planning, no bound.
-
-    Raises:
-        ArgumentError: a rate, share or confidence that makes no sense.
-
-    >>> [negatives_for_precision(rate) for rate in (1e-2, 1e-3, 1e-4)]
-    [9508, 95941, 960269]
-    """
-    rate, share = as_rate(fpr, "fpr"), as_rate(relative, "relative")
-    z = float(norm.isf((1 - as_confidence(confidence)) / 2))
-    return math.ceil((z / share) ** 2 * (1 - rate) / rate)
