@@ -62,20 +62,21 @@ def test_scores_of_a_model_that_knows_nothing_are_standard_normal():
     assert np.mean(poison_tpr(scores, 0.01)) < binom.isf(1e-6, 3000, 0.01) / 3000
 
 
-@pytest.mark.parametrize("alternative", ["two-sided", "remembers", "avoids"])
-def test_exact_retraining_alarms_as_often_as_stated(alternative):
+def test_exact_retraining_alarms_as_often_as_stated():
     runs = 1000
-    p = [poison_test(trained(seed, forget=True), alternative=alternative).p_value for seed in range(runs)]
-    assert kstest(p, "uniform").pvalue > 1e-3
-    for level in (0.01, 0.05, 0.2):
-        assert np.sum(np.array(p) <= level) <= binom.isf(1e-4, runs, level)
+    scores = [trained(seed, forget=True) for seed in range(runs)]
+    for alternative in ("two-sided", "remembers", "avoids"):
+        p = np.array([poison_test(own, alternative=alternative).p_value for own in scores])
+        assert kstest(p, "uniform").pvalue > 1e-3
+        for level in (0.01, 0.05, 0.2):
+            assert np.sum(p <= level) <= binom.isf(1e-4, runs, level)
 
 
 def test_a_model_that_kept_its_canaries_is_found():
     found = [poison_test(trained(seed)) for seed in range(20)]
-    assert all(test.p_value < 1e-3 for test in found)
+    assert all(test.p_value < 0.01 for test in found)
     assert all(test.statistic > 0 for test in found)
-    assert all(test.epsilon > 3 for test in found)
+    assert np.median([test.epsilon for test in found]) > 5
 
 
 def test_being_pushed_away_is_found_too():
@@ -84,14 +85,13 @@ def test_being_pushed_away_is_found_too():
     X, y = rng.normal(size=(80, 120)), rng.normal(size=80)
     canaries = plant(X, rows, 0.5, seed=4)
     w = ridge(canaries.X, y)
-    for _ in range(5):
+    for _ in range(10):
         slope = canaries.X[rows] @ w[0] - y[rows]
         w = w + 0.01 * slope @ canaries.X[rows]
     scores = poison_scores(canaries.noise, linear_input_gradients(objective, w, X[rows], y[rows]))
-    # both directions of over-unlearning and under-unlearning must be able to alarm; this one raises the loss at the noised points
-    noised = (canaries.X[rows] @ w[0] - y[rows]) ** 2
-    clean = (X[rows] @ w[0] - y[rows]) ** 2
-    assert np.sign(np.mean(noised - clean)) == -np.sign(poison_test(scores).statistic)
+    assert poison_test(scores).p_value < 1e-3
+    assert poison_test(scores).statistic < 0
+    assert poison_test(scores, alternative="remembers").p_value > 0.99  # a one-sided test calls it forgotten
 
 
 def test_power_is_the_one_in_closed_form():

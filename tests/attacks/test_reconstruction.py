@@ -89,7 +89,11 @@ def test_a_public_covariance_does_nearly_as_well_and_none_does_not(d):
     for seed in range(8):
         kept, w, v, x, _ = case(n=n, d=d, seed=seed)
         public = public_problem(kept.objective, records(n, d, seed=500 + seed), n)
-        means = [reconstruct(w, v, kept), reconstruct(w, v, public, knowledge="local"), reconstruct(w, v, knowledge="none")]
+        means = [
+            reconstruct(w, v, kept),
+            reconstruct(w, v, public, knowledge="local"),
+            reconstruct(w, v, knowledge="none"),
+        ]
         total.append([cosines(found.record, x)[0] for found in means])
     exact, public_only, none = np.mean(total, axis=0)
     assert exact > 1 - 1e-9
@@ -142,7 +146,9 @@ def test_a_forgotten_record_stands_out_and_a_stranger_does_not():
 def test_the_wrong_hessian_is_noticed():
     """A control: records of another covariance in place of the retained ones lose the record."""
     kept, w, v, x, _ = case(n=800, d=30)
-    wrong = public_problem(kept.objective, np.random.default_rng(3).normal(size=(800, 30)) * np.logspace(-1, 1, 30), 800)
+    wrong = public_problem(
+        kept.objective, np.random.default_rng(3).normal(size=(800, 30)) * np.logspace(-1, 1, 30), 800
+    )
     assert cosines(reconstruct(w, v, wrong, knowledge="local").record, x)[0] < 0.9
 
 

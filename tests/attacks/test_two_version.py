@@ -80,7 +80,9 @@ def test_an_identity_update_adds_nothing_to_the_likelihood_ratio():
     assert not np.any(still.update.scores)
     assert np.array_equal(still.joint.scores, still.original.scores)
     assert auc(still.update.scores, still.update.positive) == 0.5
-    assert auc(still.original.scores, still.original.positive) > 0.7  # what the original model gives away is no update's fault
+    assert (
+        auc(still.original.scores, still.original.positive) > 0.7
+    )  # what the original model gives away is no update's fault
 
 
 def test_with_many_references_the_power_is_the_one_in_closed_form():
