@@ -86,7 +86,7 @@ def _rate_finding(
         units=tpr.units,
         method=tpr.method,
         note=f"mean AUC within a model {auc(found.trials):.3f}",
-        **(_power(found, side, levels, limit, verdict) if decides else {}),
+        **(_power(side, levels, limit, verdict) if decides else {}),
     )
 
 
@@ -198,9 +198,7 @@ def _settled(one: Finding, level: float | None, alpha: float) -> Finding:
     return replace(one, adjusted_p=level, verdict=Verdict.INCONCLUSIVE if doubtful else one.verdict)
 
 
-def _power(
-    found: Membership, side: Side, levels: Levels, limit: float, verdict: Verdict
-) -> dict[str, float | int | None]:
+def _power(side: Side, levels: Levels, limit: float, verdict: Verdict) -> dict[str, float | int | None]:
     """What the audit could have seen, and, where it could not decide, what it would take; from the spread that was seen."""
     needs: dict[str, float | int | None] = {
         "minimum_detectable": minimum_detectable(side.tpr, limit, POWER),

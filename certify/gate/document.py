@@ -57,7 +57,7 @@ def build_document(
         verdict = Verdict.REFUSED  # a violated assumption is never a pass, whatever the checks say
     return Document(
         schema_version=SCHEMA_VERSION,
-        created=_now(),
+        created=now(),
         tool=tool(),
         verdict=verdict,
         exit_code=verdict.exit_code,
@@ -96,7 +96,7 @@ def tool() -> Tool:
     )
 
 
-def _now() -> str:
+def now() -> str:
     """UTC time; SOURCE_DATE_EPOCH fixes it, so that the same inputs can give the same bytes."""
     fixed = os.environ.get("SOURCE_DATE_EPOCH")
     if fixed is None:

@@ -126,7 +126,8 @@ def judged(canaries: Canaries, scores: FloatArray, plan: Plan) -> RequestAudit:
 
 def _finding(found: SetLevel, plan: Plan, confidence: float, *, refuted: bool) -> Finding:
     value = float(found.epsilon(plan.delta, confidence))
-    accuracy = detectable_accuracy(found.canaries, plan.epsilon, plan.delta, confidence)
+    accuracy = float(detectable_accuracy(found.canaries, plan.epsilon, plan.delta, confidence))
+    blind = accuracy >= 1  # not even an attack that is always right could refute it
     return Finding(
         id="coin-flip",
         attack="coin-flip",
@@ -138,14 +139,14 @@ def _finding(found: SetLevel, plan: Plan, confidence: float, *, refuted: bool) -
         lower=value,
         upper=float("inf"),
         confidence=confidence,
-        verdict=Verdict.FAIL if refuted else Verdict.INCONCLUSIVE if accuracy is None else None,
+        verdict=Verdict.FAIL if refuted else Verdict.INCONCLUSIVE if blind else None,
         limit=plan.epsilon,
         p_value=float(min(1.0, np.exp(found.log_p))),
-        minimum_detectable=None if accuracy is None else float(accuracy),
-        power=0.8,
         units=found.canaries,
         method=f"{found.method}; exact, one model, at delta {plan.delta:g}",
-        note="it can refute the claim for all canaries together, and never confirms it",
+        note="too few canaries to refute it at all"
+        if blind
+        else f"guesses right {100 * accuracy:.3g} times in 100 would have refuted it with probability 0.8; it never confirms",
         source=ATTACKS["coin-flip"].reference,
     )
 

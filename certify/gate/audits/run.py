@@ -3,87 +3,28 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from certify.attacks.audits.findings import Control, Finding
-from certify.attacks.audits.fleet import FleetAudit, audit_fleet
-from certify.attacks.audits.judge import settled
+from certify.attacks.audits.fleet import audit_fleet
 from certify.attacks.audits.membership import Levels, references_and_targets
 from certify.attacks.audits.request import RequestAudit, audit_release, require_retrained
 from certify.attacks.observations import Cell, Observations
 from certify.core.arrays import IntArray
 from certify.core.errors import AssumptionViolatedError
 from certify.gate.audits.coins import audit_coins, audit_given_coins
-from certify.gate.audits.plan import Plan, plan_of, pool_size
-from certify.gate.audits.scores import Scores, read_scores
+from certify.gate.audits.plan import plan_of, pool_size
+from certify.gate.audits.scores import read_scores
+from certify.gate.audits.seen import Seen
 from certify.gate.check import CheckResult
 from certify.gate.load import LoadedSpec, load_spec
 from certify.gate.spec import AuditSpec
 
 if TYPE_CHECKING:
     from certify.gate.audits.observe import Fleets
-    from certify.gate.audits.review import Review
-    from certify.gate.networks import NetworkInputs
-
-
-@dataclass(eq=False)
-class Seen:
-    """Everything an audit saw.
-
-    Attributes:
-        loaded: the spec.
-        plan: what it asks for.
-        levels: rates and confidences.
-        source: "fleet", "scores" or "checkpoints".
-        method: the method under audit, in words.
-        fleets: observations by slice, with what attacks found on them.
-        request: what was found of the model under review.
-        scores: the scores file, where there is one.
-        inputs: what the spec names, where networks were loaded.
-        review: the models of this very request.
-        left_out: what was not tested, and why.
-        seconds: from start to end.
-        trained: models trained.
-        kept: of these, taken from an earlier run.
-        notes: what else is worth knowing.
-    """
-
-    loaded: LoadedSpec
-    plan: Plan
-    levels: Levels
-    source: str = "fleet"
-    method: str = "not named"
-    fleets: dict[str, tuple[Observations, FleetAudit]] = field(default_factory=dict)
-    request: list[RequestAudit] = field(default_factory=list)
-    scores: Scores | None = None
-    inputs: "NetworkInputs | None" = None
-    review: "Review | None" = None
-    left_out: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    trained: int = 0
-    kept: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def findings(self) -> list[Finding]:
-        """All of them, corrected for how many there are."""
-        found = [one for _, audit in self.fleets.values() for one in audit.findings]
-        found += [one for part in self.request for one in part.findings]
-        return settled(found, self.plan.alpha)
-
-    @property
-    def controls(self) -> list[Control]:
-        """All of them."""
-        found = [
-            one if name == "all" else replace(one, id=f"{one.id}-{name}", name=f"{one.name} ({name})")
-            for name, (_, audit) in self.fleets.items()
-            for one in audit.controls
-        ]
-        return found + [one for part in self.request for one in part.controls]
 
 
 def audit(
