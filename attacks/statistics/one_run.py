@@ -2,7 +2,7 @@
 
 Three bounds, none of them a rate over independent trials: the canaries share one model.
 
-* :func:`one_run_epsilon`, (epsilon, delta): Steinke, Nasr and Jagielski 2023. Any mechanism.
+* :func:`one_run_epsilon`, (epsilon, delta): the better of Steinke, Nasr and Jagielski 2023 and the recursion below. Any mechanism.
 * :func:`one_run_gdp`, mu-GDP: the recursion of Mahloujifar, Melis and Chaudhuri 2024. Any mechanism, if its trade-off is Gaussian.
 * :func:`product_epsilon`, :func:`product_gdp`: order statistics, after Xiang et al. 2025. Only for mechanisms that treat each
   canary independently of the others given the coins; one that reveals all coins together with a small probability satisfies
@@ -81,6 +81,9 @@ def one_run_epsilon(
 ) -> LowerBound:
     """The epsilon for one record that v of r right guesses refute, whatever the mechanism.
 
+    :func:`steinke_p` and :func:`recursion_refutes` both bound ``P(V >= v)``, so the smaller bound is one, with nothing to correct
+    for: at delta = 0 it is the former, with many guesses and a delta often the latter.
+
     Args:
         correct: v, right guesses.
         guesses: r, made; the rest are abstentions.
@@ -93,7 +96,13 @@ def one_run_epsilon(
     """
     v, r, m = _counts(correct, guesses, canaries)
     slack, alpha = as_delta(delta), 1 - as_level(confidence)
-    return LowerBound(_largest(lambda epsilon: steinke_p(v, r, m, epsilon, slack) < alpha))
+
+    def refuted(epsilon: float) -> bool:
+        if steinke_p(v, r, m, epsilon, slack) < alpha:
+            return True
+        return slack > 0 and recursion_refutes(v, r, m, pure_inverse(epsilon, slack), alpha)
+
+    return LowerBound(_largest(refuted))
 
 
 def gaussian_inverse(mu: float) -> Inverse:
