@@ -66,7 +66,7 @@ class Job:
 
     Attributes:
         number: of the block.
-        task, plan, unlearn: what to do.
+        plan, unlearn: what to do.
         worlds: which are made.
         models: numbers of the models in the fleet.
         rows: their rows of the assignment.
@@ -74,7 +74,6 @@ class Job:
     """
 
     number: int
-    task: FleetTask
     plan: FleetPlan
     unlearn: Unlearn | None
     worlds: tuple[str, ...]
@@ -112,12 +111,12 @@ class Made:
     failure: tuple[str, str, str] | None = None
 
 
-def make_block(job: Job) -> Made:
-    """Make a block; what the user's code raises comes back as a failure, so that other blocks go on."""
+def make_block(task: FleetTask, job: Job) -> Made:
+    """Make a block of the fleet of a task; what the user's code raises comes back as a failure, so that other blocks go on."""
     try:
-        device = job.task.place()
+        device = task.place()
         with undisturbed(device, job.plan.precision, deterministic=job.plan.deterministic):
-            return _Worker.of(job, device).make()
+            return _Worker.of(task, job, device).make()
     except CertifyError as error:
         return Made({}, failure=(error.what, error.where, error.mend))
     except (MemoryError, RuntimeError) as error:
@@ -139,6 +138,7 @@ def device_name(device: torch.device) -> str:
 
 @dataclass(eq=False)
 class _Worker:
+    task: FleetTask
     job: Job
     trainer: Trainer
     like: State
@@ -146,9 +146,9 @@ class _Worker:
     made: Made
 
     @classmethod
-    def of(cls, job: Job, device: torch.device) -> "_Worker":
-        trainer, like = prepare(job.task, job.plan, device)
-        return cls(job, trainer, like, device, Made({}, device=device_name(device)))
+    def of(cls, task: FleetTask, job: Job, device: torch.device) -> "_Worker":
+        trainer, like = prepare(task, job.plan, device)
+        return cls(task, job, trainer, like, device, Made({}, device=device_name(device)))
 
     def make(self) -> Made:
         forget = self.rows(Cell.FORGET)
@@ -181,13 +181,13 @@ class _Worker:
     def train(self, world: str, rows: Sequence[IntArray]) -> State:
         seeds = self.seeds(world)
         starts = self.seeds("original") if world == "retrained" and self.job.plan.coupled else seeds
-        if self.job.task.train is not None:
+        if self.task.train is not None:
             return self.train_elsewhere(world, rows, starts)
-        begin = fresh(self.job.task, starts, self.like, self.device, self.job.models)
+        begin = fresh(self.task, starts, self.like, self.device, self.job.models)
         return self.trainer.train(begin, rows, seeds, self.job.backend, self.names(world))
 
     def train_elsewhere(self, world: str, rows: Sequence[IntArray], seeds: Sequence[int]) -> State:
-        task, made = self.job.task, []
+        task, made = self.task, []
         assert task.train is not None
         for own, seed in zip(rows, seeds, strict=True):
             X, y = _some(task.X, own), _some(task.y, own)
@@ -199,7 +199,7 @@ class _Worker:
     def unlearn(self, originals: State, retain: list[IntArray], forget: list[IntArray]) -> State:
         assert self.job.unlearn is not None
         block = Block(
-            task=self.job.task,
+            task=self.task,
             plan=self.job.plan,
             models=self.job.models,
             originals=originals,

@@ -1,16 +1,24 @@
 """A fleet from start to end: blocks of models made here or elsewhere, kept, and seen through every record."""
 
-from collections.abc import Iterator
-from concurrent.futures import Executor
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from certify.attacks.fleets.assignment import Assignment, check_assignment
-from certify.attacks.fleets.blocks import Block, Job, Made, Unlearn, make_block
+from certify.attacks.fleets.blocks import Block, Job, Made, Unlearn
+from certify.attacks.fleets.executors import Workplace, workplace
+from certify.attacks.fleets.memory import check_results_fit
 from certify.attacks.fleets.plan import FleetPlan, FleetTask
-from certify.attacks.observations import Observations
-from certify.core.errors import InputError
+from certify.attacks.fleets.store import FleetStore, fleet_key
+from certify.attacks.fleets.trial import Survey, survey
+from certify.attacks.observations import Cell, Observations
+from certify.core.arrays import AnyArray
+from certify.core.errors import ConfigurationError, InputError
+from certify.core.progress import track
 
 __all__ = ["Block", "FleetPlan", "FleetTask", "Unlearn", "run_blocks", "run_fleet"]
 
@@ -18,21 +26,21 @@ __all__ = ["Block", "FleetPlan", "FleetTask", "Unlearn", "run_blocks", "run_flee
 def run_fleet(
     task: FleetTask,
     plan: FleetPlan,
-    assignment: Assignment,
+    assignment: AnyArray,
     unlearn: Unlearn | None = None,
     *,
-    store: Any = None,
-    executor: Executor | None = None,
+    store: FleetStore | Path | None = None,
+    executor: Any = None,
 ) -> Observations:
     """Train, unlearn, retrain and look at every model of the assignment.
 
     Args:
         task: what models are trained on.
         plan: how.
-        assignment: which records each model is given, (K, N).
-        unlearn: makes the unlearned models of a block.
-        store: where blocks are kept and found again; nowhere by default.
-        executor: where blocks are made; here, one after the other, by default.
+        assignment: which records each model is given, (K, N) of cells.
+        unlearn: makes the unlearned models of a block; on other machines it must survive pickling.
+        store: where blocks are kept and found again, a store or its folder; nowhere by default.
+        executor: where blocks are made: anything with ``submit``, or a dask client; here, one after the other, by default.
 
     Returns:
         K models seen through N records, in the order of the assignment.
@@ -40,34 +48,120 @@ def run_fleet(
     Raises:
         InputError, ConfigurationError: something does not fit; or blocks failed, and then the others are kept in the store.
     """
-    return Observations.join(list(run_blocks(task, plan, assignment, unlearn, store=store, executor=executor)))
+    given = check_assignment(assignment, len(task))
+    worlds = plan.worlds_with(unlearner=unlearn is not None)
+    size = 4 if plan.stored == "float32" else 8
+    check_results_fit(len(given), len(task), len(worlds), len(plan.signals), size)
+    return Observations.join(list(run_blocks(task, plan, given, unlearn, store=store, executor=executor)))
 
 
 def run_blocks(
     task: FleetTask,
     plan: FleetPlan,
-    assignment: Assignment,
+    assignment: AnyArray,
     unlearn: Unlearn | None = None,
     *,
-    store: Any = None,
-    executor: Executor | None = None,
+    store: FleetStore | Path | None = None,
+    executor: Any = None,
 ) -> Iterator[Observations]:
     """The same block by block, in the order of the assignment, so that a sequential test can stop early.
 
-    A block that fails is left out; when the others are done one error names it.
+    Closed early, blocks that have not begun are cancelled; those that were made are kept. A block that fails is left out, and
+    when the others are done one error names it.
+
+    Args, Raises: as for :func:`run_fleet`.
     """
-    assignment = check_assignment(assignment, len(task))
+    given = check_assignment(assignment, len(task))
     worlds = plan.worlds_with(unlearner=unlearn is not None)
-    size = plan.block or min(len(assignment), 64)
-    for number, first in enumerate(range(0, len(assignment), size)):
-        models = tuple(range(first, min(first + size, len(assignment))))
-        rows = assignment[first : first + size]
-        job = Job(number, task, plan, unlearn, worlds, models, rows, "vmap")
-        made = make_block(job)
-        if made.failure is not None:
-            what, where, mend = made.failure
-            raise InputError(f"{job.name}: {what}", where=where, mend=mend)
-        yield _observed(task, job, made)
+    plan.recipe_for(task)
+    keep = FleetStore(store) if isinstance(store, str | Path) else store
+    if plan.keep_parameters and keep is None:
+        raise ConfigurationError("keeps no weights without a store", where="fleet.keep_parameters", mend="give a store")
+    failed: list[tuple[Job, tuple[str, str, str]]] = []
+    with workplace(task, executor) as place:
+        found, fleet = _surveyed(place, plan, given, unlearn, worlds, keep)
+        jobs = [
+            Job(number, plan, unlearn, worlds, tuple(range(first, last)), given[first:last], found.backend)
+            for number, first in enumerate(range(0, len(given), found.block))
+            for last in (min(first + found.block, len(given)),)
+        ]
+        with closing(_made(place, jobs, keep, fleet)) as blocks:
+            for job, made in _tracked(blocks, len(jobs)):
+                if made.failure is not None:
+                    failed.append((job, made.failure))
+                    continue
+                _check_device(job, made, found)
+                yield _observed(task, job, made)
+    if failed:
+        raise _failure(failed, len(jobs), keep)
+
+
+def survey_of(place: Workplace, plan: FleetPlan, assignment: Assignment) -> Survey:
+    """What a fleet would be run with, found out where it would run."""
+    sizes = [int(count) for count in (assignment != Cell.OUT).sum(axis=1)]
+    found: Survey = place.call(survey, plan, sizes)
+    return found
+
+
+def _surveyed(
+    place: Workplace,
+    plan: FleetPlan,
+    assignment: Assignment,
+    unlearn: Unlearn | None,
+    worlds: tuple[str, ...],
+    store: FleetStore | None,
+) -> tuple[Survey, str]:
+    """What to run with: what an earlier run of the same fleet chose, or what is found out now; and the fleet's key."""
+    if store is None:
+        return survey_of(place, plan, assignment), ""
+    fleet = fleet_key(place.task, plan, unlearn, worlds)
+    name = f"{fleet[:32]}-{plan.block}-{plan.backend}-{len(assignment)}"
+    earlier = store.choice(name)
+    if earlier is not None:
+        return Survey(**earlier), fleet
+    found = survey_of(place, plan, assignment)
+    store.save_choice(name, asdict(found))
+    return found, fleet
+
+
+def _made(
+    place: Workplace, jobs: list[Job], store: FleetStore | None, fleet: str
+) -> Generator[tuple[Job, Made], None, None]:
+    """Blocks in order, from the store where they are there; what is made is kept at once."""
+    kept = {job.number: made for job in jobs if store is not None and (made := store.load(job, fleet)) is not None}
+    missing = [job for job in jobs if job.number not in kept]
+    with closing(place.make(missing)) as making:
+        for job in jobs:
+            if job.number in kept:
+                yield job, kept.pop(job.number)
+                continue
+            own, made = next(making)
+            if store is not None and made.failure is None:
+                store.save(place.task, own, made, fleet)
+            yield own, made
+
+
+def _tracked(blocks: Iterator[tuple[Job, Made]], count: int) -> Iterator[tuple[Job, Made]]:
+    """The blocks, with a progress bar over them."""
+    for _ in track(range(count), "fleet: blocks"):
+        yield next(blocks)
+
+
+def _check_device(job: Job, made: Made, found: Survey) -> None:
+    if made.device != found.device:
+        raise InputError(
+            f"{job.name} was made on {made.device}, the fleet began on {found.device}",
+            where="fleet",
+            mend="use one kind of device for all: rounding differs between them",
+        )
+
+
+def _failure(failed: list[tuple[Job, tuple[str, str, str]]], blocks: int, store: FleetStore | None) -> InputError:
+    job, (what, where, mend) = failed[0]
+    more = f", and {len(failed) - 1} more blocks failed" if len(failed) > 1 else ""
+    others = blocks - len(failed)
+    kept = f"; {others} of {blocks} blocks are kept, run again to make the rest" if store is not None else ""
+    return InputError(f"{job.name}: {what}{more}", where=where, mend=f"{mend}{kept}")
 
 
 def _observed(task: FleetTask, job: Job, made: Made) -> Observations:

@@ -30,8 +30,8 @@ Backend = Literal["vmap", "loop"]
 _BATCH_STATISTICS = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - the common base of all batch normalisations
 _TOO_FEW = "more than 1 value per channel"
 """In torch's refusal to normalise a batch by itself."""
-LOOK = 1024
-"""Records looked at side by side."""
+_LOOKED_AT = 16384
+"""Pairs of a model and a record that are looked at side by side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,11 +213,12 @@ class Trainer:
         """
         parts: dict[str, list[Tensor]] = {name: [] for name in signals}
         with torch.no_grad():
-            for start in range(0, len(self.X), LOOK):
-                outputs = self.outputs(state, self.X[start : start + LOOK], backend)
+            size = look_size(state.models, backend)
+            for start in range(0, len(self.X), size):
+                outputs = self.outputs(state, self.X[start : start + size], backend)
                 fine = torch.isfinite(outputs).flatten(1).all(dim=1)
                 check_finite(fine, names, "an output is not finite")
-                targets = self.y[start : start + LOOK]
+                targets = self.y[start : start + size]
                 wanted = targets.repeat(state.models, *[1] * (targets.dim() - 1))
                 found = observe(outputs.flatten(0, 1), wanted, self.loss, signals)
                 for name in signals:
@@ -254,6 +255,11 @@ class Trainer:
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.X.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+
+
+def look_size(models: int, backend: Backend) -> int:
+    """Records that a block looks at side by side."""
+    return max(32, min(1024, _LOOKED_AT // (models if backend == "vmap" else 1)))
 
 
 def torch_optimiser(recipe: Recipe, parameters: list[Tensor]) -> torch.optim.Optimizer:

@@ -73,7 +73,7 @@ def made(build, recipe, backend, kind, rows, **more):
     X, y = (part[: rows.shape[1]] for part in digits())
     task = FleetTask(lambda: build().to(kind), X, y)
     plan = FleetPlan(recipe, seed=3, keep_parameters=True, stored="float64", **more)
-    found = make_block(Job(0, task, plan, None, ("original",), tuple(range(len(rows))), rows, backend))
+    found = make_block(task, Job(0, plan, None, ("original",), tuple(range(len(rows))), rows, backend))
     assert found.failure is None
     return found
 
@@ -123,7 +123,7 @@ def test_dropout_draws_for_each_model_by_itself():
     X, y = (part[:120] for part in digits())
     task = FleetTask(lambda: Dropped().double(), X, y)
     plan = FleetPlan(recipe, seed=3, keep_parameters=True)
-    last = make_block(Job(3, task, plan, None, ("original",), (3,), rows[3:], "vmap")).states["original"]
+    last = make_block(task, Job(3, plan, None, ("original",), (3,), rows[3:], "vmap")).states["original"]
     for name, value in last.parameters.items():
         assert torch.equal(value[0], whole.parameters[name][3])
     assert len({whole.digest(model) for model in range(4)}) == 4

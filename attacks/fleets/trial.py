@@ -1,0 +1,160 @@
+"""What a fleet will be run with: how many models at once, as one program or in a loop, found out by a few steps of each."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from certify.attacks.fleets.blocks import device_name, is_shortage, prepare
+from certify.attacks.fleets.fresh import fresh, seed_of
+from certify.attacks.fleets.memory import block_size, bytes_per_model
+from certify.attacks.fleets.plan import FleetPlan, FleetTask
+from certify.attacks.fleets.training import Backend, Trainer, undisturbed
+from certify.core.errors import CertifyError, ConfigurationError
+from certify.models.networks.recipe import Recipe
+from certify.models.networks.state import State
+
+_STEPS, _REPEATS, _LOOPED = 4, 3, 2
+_APART = 1e-3
+"""Largest difference between a gradient found one way and the other, relative to its largest entry, that may be rounding."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found out about a fleet before its first training.
+
+    Attributes:
+        backend: "vmap" or "loop".
+        block: models in a block.
+        device: name of the device.
+        each: bytes that one model of a block needs.
+        parameters: bytes of one model's weights.
+        step: seconds that one step of one model takes, by backend that was tried; empty where nothing is trained here.
+        reason: why this backend.
+    """
+
+    backend: Backend
+    block: int
+    device: str
+    each: int
+    parameters: int
+    step: dict[str, float]
+    reason: str
+
+
+def survey(task: FleetTask, plan: FleetPlan, sizes: Sequence[int]) -> Survey:
+    """Find out, on models that are thrown away.
+
+    The choice is part of what a kept block is known by, and both ways agree to rounding (checked here on one step, held to 1e-6
+    by the tests), so a trial that comes out otherwise on a busy machine never mixes with what an earlier one chose.
+
+    Args:
+        task: what models are trained on.
+        plan: how.
+        sizes: records that each model of the fleet is trained on.
+
+    Raises:
+        InputError, ConfigurationError: the task does not fit, or not even one model fits in memory.
+    """
+    device = task.place()
+    with undisturbed(device, plan.precision, deterministic=plan.deterministic):
+        trainer, like = prepare(task, plan, device)
+        trial = _Trial(task, plan, trainer, like)
+        need: dict[Backend, int] = {}
+        for backend in ("vmap", "loop"):
+            need[backend] = bytes_per_model(trainer, like, max(sizes), backend)
+        blocks = {way: plan.block or block_size(len(sizes), each, device) for way, each in need.items()}
+        while True:
+            try:
+                backend, step, reason = trial.choose(min(blocks["vmap"], len(sizes)))
+                break
+            except (MemoryError, RuntimeError) as error:
+                if not is_shortage(error) or plan.block is not None or blocks["vmap"] == 1:
+                    raise
+                blocks["vmap"] //= 2
+    weights = sum(value.numel() * value.element_size() for value in (*like.parameters.values(), *like.buffers.values()))
+    block = min(blocks[backend], len(sizes))
+    return Survey(backend, block, device_name(device), need[backend], weights, step, reason)
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    task: FleetTask
+    plan: FleetPlan
+    trainer: Trainer
+    like: State
+
+    def choose(self, models: int) -> tuple[Backend, dict[str, float], str]:
+        """The backend for so many models at once, seconds of a step of one model, and why."""
+        recipe, asked = self.trainer.recipe, self.plan.backend
+        if recipe is None:
+            return "loop", {}, "models are trained by the task's own function"
+        loop = {"loop": min(models, _LOOPED)}
+        if self.trainer.must_loop:
+            return "loop", self.seconds(loop), "training draws random numbers, or has recurrent parts"
+        if asked == "loop" or models == 1:
+            return "loop", self.seconds(loop), "asked for" if asked == "loop" else "there is one model at a time"
+        doubt = self.doubt(recipe)
+        if asked == "vmap":
+            if doubt:
+                raise ConfigurationError(f"vmap will not do: {doubt}", where="fleet.backend", mend="use loop, or auto")
+            return "vmap", self.seconds({"vmap": models}), "asked for"
+        if doubt:
+            return "loop", self.seconds(loop), doubt
+        found = self.seconds({"vmap": models, **loop})
+        backend: Backend = "vmap" if found["vmap"] < found["loop"] else "loop"
+        times = f"{found['vmap']:.2g} s by vmap and {found['loop']:.2g} s in a loop"
+        return backend, found, f"a step of one model took {times}"
+
+    def doubt(self, recipe: Recipe) -> str:
+        """What speaks against vmap: it cannot run the model, or finds another gradient than the loop."""
+        step = Recipe("sgd", lr=1.0, epochs=1, batch_size=recipe.batch_size)
+        records = min(len(self.trainer.X), recipe.batch_size)
+        start, ends = self.start(2), []
+        for backend in ("vmap", "loop"):
+            try:
+                ends.append(self.run(start, step, records, "vmap" if backend == "vmap" else "loop"))
+            except (RuntimeError, NotImplementedError, ValueError, TypeError, CertifyError) as error:
+                if is_shortage(error):
+                    raise
+                if backend == "vmap":
+                    return "torch.vmap cannot run the model"
+                return ""  # neither can: the training itself will say why
+        for name, begin in start.parameters.items():
+            moves = [end.parameters[name] - begin for end in ends]
+            largest = float(moves[1].abs().max()) if begin.numel() else 0.0
+            rounding = 1e-5 * float(begin.abs().max()) if begin.numel() else 0.0
+            if begin.numel() and float((moves[0] - moves[1]).abs().max()) > _APART * largest + rounding:
+                return "torch.vmap finds other gradients than a loop"
+        return ""
+
+    def seconds(self, counts: dict[str, int]) -> dict[str, float]:
+        """Least time of a step of one model, of some tries taken in turn; the step size is next to nothing."""
+        assert self.trainer.recipe is not None
+        recipe = replace(self.trainer.recipe, lr=1e-12, epochs=1)
+        records = min(len(self.trainer.X), _STEPS * recipe.batch_size)
+        steps = -(-records // recipe.batch_size)
+        starts = {backend: self.start(models) for backend, models in counts.items()}
+        found = dict.fromkeys(counts, float("inf"))
+        for _ in range(_REPEATS):
+            for backend, models in counts.items():
+                begin = time.perf_counter()
+                self.run(starts[backend], recipe, records, "vmap" if backend == "vmap" else "loop")
+                if self.trainer.X.device.type == "cuda":
+                    torch.cuda.synchronize()
+                found[backend] = min(found[backend], (time.perf_counter() - begin) / (steps * models))
+        return found
+
+    def start(self, models: int) -> State:
+        """Models to try with."""
+        seeds = [seed_of(self.plan.seed, "trial", model) for model in range(models)]
+        return fresh(self.task, seeds, self.like, self.trainer.X.device, range(models))
+
+    def run(self, start: State, recipe: Recipe, records: int, backend: Backend) -> State:
+        """The models after training on the first records."""
+        seeds = list(range(start.models))
+        rows = [np.arange(records)] * start.models
+        names = [f"trial model {model}" for model in seeds]
+        return replace(self.trainer, recipe=recipe).train(start, rows, seeds, backend, names)
