@@ -75,6 +75,14 @@ def ranking_figure(ranking: Ranking) -> str:
     return draw(paint, name="ranking", size=(5.6, 0.9 + 0.24 * len(rows)), words=words)
 
 
+def _legend(axes: "Axes") -> None:
+    """Above the axes, in the way of no curve."""
+    axes.legend(
+        frameon=False, loc="lower left", bbox_to_anchor=(-0.14, 1.0), ncols=3, borderaxespad=0, fontsize=9.5,
+        columnspacing=1, handlelength=1.6, handletextpad=0.5,
+    )  # fmt: skip
+
+
 def _finite(value: float) -> bool:
     return abs(value) < _LARGEST
 
@@ -108,7 +116,7 @@ def _roc(axes: "Axes", curve: RocCurve) -> None:
     axes.set_yscale("log")
     axes.plot([floor, 1], [floor, 1], color=MUTED, linestyle=(0, (1, 2)), linewidth=1.4, label="guessing")
     null = _columns((curve.null_fpr, curve.null_tpr, curve.null_lower, curve.null_upper), floor)
-    _steps(axes, null, color=SOFT, label="retrained in its place", dashed=True)
+    _steps(axes, null, color=SOFT, label="retrained", dashed=True)
     _steps(axes, _columns((curve.fpr, curve.tpr, curve.lower, curve.upper), floor), color=ACCENT, label="unlearned")
     axes.set_xlim(floor, 1)
     axes.set_ylim(floor, 1.05)
@@ -116,8 +124,7 @@ def _roc(axes: "Axes", curve: RocCurve) -> None:
     decades(axes.yaxis)
     axes.set_xlabel("false-positive rate")
     axes.set_ylabel("true-positive rate")
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], labels[::-1], frameon=False, loc="lower right", borderaxespad=0.2, fontsize=9.5)
+    _legend(axes)
 
 
 def _columns(columns: Sequence[Sequence[float]], floor: float) -> list[tuple[float, ...]]:
@@ -178,7 +185,7 @@ def _stairs(axes: "Axes", item: Histogram, edges: list[float]) -> None:
     axes.margins(y=0.1)
     axes.set_xlabel(label(item.axis))
     axes.set_ylabel("share of scores in bin")
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0, fontsize=9.5)
+    _legend(axes)
 
 
 # -------------------------------------------------------------------------------------------------- distances, relearning
@@ -202,7 +209,7 @@ def _strips(axes: "Axes", rows: list[DistanceFinding]) -> None:
     axes.set_yticks(range(len(rows)), [label(f"{item.name}, {item.part}", 34) for item in rows])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel("distance over the median between retrained models")
+    axes.set_xlabel("multiple of the median of the null")
 
 
 def _ratios(axes: "Axes", span: float) -> None:
@@ -241,7 +248,7 @@ def _relearning_figure(item: RelearningCurve, name: str) -> str:
             axes.fill_between(item.passes, low, high, color=color, alpha=0.18, linewidth=0)
         axes.set_xlabel("passes")
         axes.set_ylabel(label(item.metric, 34))
-        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, borderaxespad=0, fontsize=9.5, columnspacing=1, handlelength=1.4)  # fmt: skip
+        _legend(axes)
 
     return draw(paint, name=name, size=SMALL, words=words) if item.passes and all(map(_finite, item.passes)) else ""
 

@@ -1,8 +1,9 @@
 """Tables of an audit: rows of text, rounded against ourselves, that several renderers set."""
 
-from certify.core.rounding import format_lower, format_plain, format_upper
+from certify.core.rounding import format_plain, format_upper
 from certify.reports.audit_wording import SOURCES, leading, limit_words, measured, null_words, p_words, percent
 from certify.reports.audits import Audit, Control, DistanceFinding, Finding
+from certify.reports.schema import Document
 from certify.reports.wording import WORDS, clean, plural
 
 
@@ -17,7 +18,7 @@ def strongest_rows(audit: Audit) -> list[tuple[str, str]]:
         ("Records", "all" if finding.slice == "all" else clean(finding.slice)),
         (clean(finding.statistic), measured(finding)),
         ("The policy allows", limit_words(finding)),
-        ("Retrained models in its place", null_words(finding)),
+        ("Retrained models in the place", null_words(finding)),
         ("Against that null", p_words(finding.p_value, finding.adjusted_p)),
         ("How the interval was made", method_words(finding)),
         ("Smallest leak it would have seen", detectable_words(finding)),
@@ -37,7 +38,7 @@ def detectable_words(finding: Finding) -> str:
     """The smallest leak the audit would have seen, and how surely."""
     if finding.minimum_detectable is None:
         return "not computed"
-    chance = "" if finding.power is None else f", with probability {format_lower(finding.power)}"
+    chance = "" if finding.power is None else f", with probability {format_plain(finding.power)}"
     return f"{format_upper(finding.minimum_detectable)}{chance}"
 
 
@@ -46,9 +47,29 @@ def word(finding: Finding) -> str:
     return "for information" if finding.verdict is None else WORDS[finding.verdict]
 
 
-def control_words(control: Control) -> str:
-    """How a control came out."""
-    return "as it must" if control.ok else "NOT as it must"
+def finding_row(finding: Finding) -> tuple[str, str, str, str, str, str]:
+    """A finding as (which, verdict, measured, limit, null, p)."""
+    records = "all records" if finding.slice == "all" else clean(finding.slice)
+    kind = f" ({finding.direction})" if finding.direction else ""
+    return (
+        f"{clean(finding.title)}: {clean(finding.attack)}, {records}",
+        word(finding) + kind,
+        f"{clean(finding.statistic)} {measured(finding)}",
+        limit_words(finding),
+        null_words(finding) or "not computed",
+        p_words(finding.p_value, finding.adjusted_p),
+    )
+
+
+def control_row(control: Control) -> tuple[str, str, str, str]:
+    """A control as (what stands in the place, expectation, how it came out, what was seen)."""
+    seen = p_words(control.p_value, None)
+    return (
+        clean(control.name),
+        control.expectation,
+        "as it must" if control.ok else "NOT as it must",
+        clean(control.summary) + (f" ({seen})" if seen else ""),
+    )
 
 
 def distance_rows(audit: Audit) -> list[tuple[str, str, str, str, str]]:
@@ -79,7 +100,7 @@ def design_rows(audit: Audit) -> list[tuple[str, str]]:
         ("Records scored", f"{design.records:,}"),
         ("Share of the records to forget", percent(design.forget_share)),
         ("Confidence of intervals, two-sided", percent(design.confidence)),
-        ("False alarms, at most", format_upper(design.alpha)),
+        ("False alarms, at most", format_plain(design.alpha)),
         ("Looked for", "under- and over-forgetting" if design.two_sided else "under-forgetting alone"),
         ("Models trained", f"{design.models_trained:,}; {design.from_cache:,} more from the cache"),
         ("Seconds", f"{format_plain(design.seconds, 3)}{forecast}"),
@@ -89,3 +110,21 @@ def design_rows(audit: Audit) -> list[tuple[str, str]]:
         ("Architecture (SHA-256)", design.architecture_digest or ""),
     ]
     return [(name, clean(value)) for name, value in rows if value]
+
+
+_NUMBERS = (
+    "value", "lower", "upper", "confidence", "p_value", "adjusted_p", "null_mean", "null_lower", "null_upper", "corrected",
+    "minimum_detectable", "power", "ceiling", "needed_models", "direction",
+)  # fmt: skip
+
+
+def audit_numbers(document: Document, name: str) -> list[tuple[str, float | int | str | None]]:
+    """The numbers of the finding or control that has this id, for machines; none when there is no such."""
+    audit = document.audit
+    if audit is None:
+        return []
+    finding = next((item for item in audit.findings if item.id == name), None)
+    if finding is not None:
+        return [(key, getattr(finding, key)) for key in _NUMBERS]
+    control = next((item for item in audit.controls if item.id and item.id == name), None)
+    return [] if control is None else [("value", control.value), ("p_value", control.p_value)]

@@ -108,9 +108,9 @@ def p_words(p_value: float | None, adjusted: float | None) -> str:
 def seen_words(finding: Finding) -> str:
     """What the audit would have seen; says so when that is not known."""
     if finding.minimum_detectable is None:
-        return "How small a leak it would have seen was not computed."
-    chance = "" if finding.power is None else f" with probability {format_lower(finding.power)}"
-    return f"It would have seen one above {format_upper(finding.minimum_detectable)}{chance}."
+        return "How small a leak the audit would have seen was not computed."
+    chance = "" if finding.power is None else f" with probability {format_plain(finding.power)}"
+    return f"The audit would have seen a leak above {format_upper(finding.minimum_detectable)}{chance}."
 
 
 def sentence(audit: Audit) -> str:
@@ -157,7 +157,7 @@ def _found(finding: Finding) -> str:
         f"the policy allows {limit_words(finding)}" if limit_words(finding) else "",
     ]
     tail = {
-        "under-forgetting": " The forgotten records can still be felt in the model.",
+        "under-forgetting": " The model still gives the forgotten records away.",
         "over-forgetting": " The model avoids the forgotten records more than one that never saw them, which gives them away as well.",
         None: "",
     }[finding.direction]
@@ -220,7 +220,7 @@ def answers(audit: Audit) -> list[tuple[str, str]]:
 def alarm_words(design: AuditDesign) -> str:
     """The false-alarm guarantee."""
     return (
-        f"A method that equals the reference fails with probability at most {format_upper(design.alpha)}, "
+        f"A method that equals the reference fails with probability at most {format_plain(design.alpha)}, "
         "over all findings that decide together."
     )
 
@@ -229,8 +229,8 @@ def scope_words(audit: Audit) -> str:
     """What was looked at."""
     design = audit.design
     return (
-        f"{plural(design.models, 'model')} unlearned by {clean(design.method)} were compared with {clean(design.reference)} on "
-        f"{plural(design.records, 'record')}. These were {SOURCES[design.source]}."
+        f"The method: {clean(design.method)}. The reference: {clean(design.reference)}. Looked at: {plural(design.models, 'model')} "
+        f"of each world and {plural(design.records, 'record')}; {SOURCES[design.source]}."
     )
 
 
@@ -239,4 +239,4 @@ def control_line(audit: Audit) -> str:
     good = sum(control.ok for control in audit.controls)
     if not audit.controls:
         return "no control was run"
-    return f"{good} of {plural(len(audit.controls), 'control')} came out as they must"
+    return f"{good} of {len(audit.controls)} came out as they must"

@@ -1,8 +1,9 @@
-"""JUnit XML, for continuous integration: one test case a check."""
+"""JUnit XML, for continuous integration: one test case a check, with the numbers of its finding; other findings are no cases."""
 
 import xml.etree.ElementTree as ET
 
 from certify.core.verdict import Verdict
+from certify.reports.audit_tables import audit_numbers
 from certify.reports.schema import CheckEntry, Document
 from certify.reports.wording import clean
 
@@ -32,7 +33,8 @@ def _case(suite: ET.Element, document: Document, entry: CheckEntry) -> None:
         suite, "testcase", classname=clean(f"certify.{document.subject.kind}"), name=clean(entry.title)
     )
     properties = ET.SubElement(case, "properties")
-    for name, value in (("id", entry.id), ("measured", entry.measured), ("limit", entry.limit)):
+    numbers = [("id", entry.id), ("measured", entry.measured), ("limit", entry.limit)]
+    for name, value in [*numbers, *audit_numbers(document, entry.id)]:
         if value is not None:
             ET.SubElement(properties, "property", name=name, value=clean(str(value)))
     if entry.verdict is Verdict.PASS:

@@ -80,6 +80,7 @@ class PolicySummary(Part):
     epsilon: float
     delta: float
     noise_std: float
+    """0 where no noise is added: an audited network that carries no certificate."""
     noise_shape: Literal["isotropic", "curvature"] = "isotropic"
     """Covariance noise_std^2 I, or noise_std^2 M^-1 with M the Hessian at w = 0 on the retained records."""
     tolerance: float | None = None

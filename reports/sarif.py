@@ -1,12 +1,14 @@
-"""SARIF 2.1.0, for code-scanning views. Its ``kind`` has exactly our outcomes."""
+"""SARIF 2.1.0, for code-scanning views. Its ``kind`` has exactly our outcomes, and one for findings that decide nothing."""
 
 import hashlib
 import json
+import math
 from typing import Any
 from urllib.parse import quote
 
 from certify.core.verdict import Verdict
-from certify.reports.schema import CheckEntry, Document
+from certify.reports.audit_tables import audit_numbers, finding_row
+from certify.reports.schema import CheckEntry, Document, Finding
 from certify.reports.wording import clean, tally
 
 _KINDS = {
@@ -22,14 +24,25 @@ def render_sarif(document: Document) -> str:
     run = {
         "tool": {"driver": _driver(document)},
         "invocations": [_invocation(document)],
-        "results": [_result(document, entry) for entry in document.checks],
+        "results": [
+            *(_result(document, entry) for entry in document.checks),
+            *(_information(document, finding) for finding in _undeciding(document)),
+        ],
     }
     content = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
     return json.dumps(content, indent=2) + "\n"
 
 
+def _undeciding(document: Document) -> list[Finding]:
+    """Findings without a check of their own."""
+    checks = {entry.id for entry in document.checks}
+    return [finding for finding in (document.audit.findings if document.audit else ()) if finding.id not in checks]
+
+
 def _driver(document: Document) -> dict[str, Any]:
-    rules = [{"id": clean(entry.id), "shortDescription": {"text": clean(entry.title)}} for entry in document.checks]
+    named = [(entry.id, entry.title) for entry in document.checks]
+    named += [(finding.id, finding.title) for finding in _undeciding(document)]
+    rules = [{"id": clean(name), "shortDescription": {"text": clean(title)}} for name, title in named]
     return {"name": clean(document.tool.name), "version": clean(document.tool.version), "rules": rules}
 
 
@@ -52,13 +65,40 @@ def _invocation(document: Document) -> dict[str, Any]:
 def _result(document: Document, entry: CheckEntry) -> dict[str, Any]:
     kind = _KINDS[entry.verdict]
     mend = f" {clean(entry.remedy)}." if entry.remedy else ""
-    uri = quote(clean(document.reproduction.spec.path).replace("\\", "/"))
-    identity = hashlib.sha256(f"{entry.id}\0{document.subject.model.path}".encode(errors="replace")).hexdigest()
+    numbers = {name: _plain(value) for name, value in audit_numbers(document, entry.id) if value is not None}
     return {
         "ruleId": clean(entry.id),
         "kind": kind,
         "level": "error" if kind == "fail" else "none",
         "message": {"text": f"{clean(entry.title)}: {clean(entry.summary)}.{mend}"},
-        "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}, "region": {"startLine": 1}}}],
-        "partialFingerprints": {"certifyCheck/v1": identity},
+        "locations": _place(document),
+        "partialFingerprints": {"certifyCheck/v1": _identity(document, entry.id)},
+    } | ({"properties": numbers} if numbers else {})
+
+
+def _information(document: Document, finding: Finding) -> dict[str, Any]:
+    """A finding that decides nothing, as SARIF's kind for it."""
+    title, _, measured, _, null, _ = finding_row(finding)
+    return {
+        "ruleId": clean(finding.id),
+        "kind": "informational",
+        "level": "none",
+        "message": {"text": f"{title}: {measured}; null {null}."},
+        "locations": _place(document),
+        "partialFingerprints": {"certifyCheck/v1": _identity(document, finding.id)},
+        "properties": {name: _plain(value) for name, value in audit_numbers(document, finding.id) if value is not None},
     }
+
+
+def _plain(value: object) -> object:
+    """JSON has no infinity."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _place(document: Document) -> list[dict[str, Any]]:
+    uri = quote(clean(document.reproduction.spec.path).replace("\\", "/"))
+    return [{"physicalLocation": {"artifactLocation": {"uri": uri}, "region": {"startLine": 1}}}]
+
+
+def _identity(document: Document, name: str) -> str:
+    return hashlib.sha256(f"{name}\0{document.subject.model.path}".encode(errors="replace")).hexdigest()

@@ -206,7 +206,16 @@ def _minor(version: str) -> int:
 
 
 def contradicts_itself(document: Document) -> bool:
-    """Whether no check could have written this. A violated assumption may turn a pass of all checks into a refusal."""
+    """Whether no check could have written this.
+
+    A violated assumption may turn a pass of all checks into a refusal. Beside a finding that failed, or a control that misbehaved, there is
+    no pass.
+    """
+    audit = document.audit
+    if audit is not None and document.verdict is Verdict.PASS:
+        failed = any(finding.verdict is Verdict.FAIL for finding in audit.findings)
+        if failed or any(not control.ok for control in audit.controls):
+            return True
     found = worst(check.verdict for check in document.checks)
     possible = {found, Verdict.REFUSED} if found is Verdict.PASS else {found}
     return document.verdict not in possible or document.exit_code != document.verdict.exit_code

@@ -4,6 +4,7 @@ import textwrap
 
 from certify.core.rounding import format_upper
 from certify.core.verdict import Verdict
+from certify.reports.audit_wording import HONEST, alarm_words, control_line, sentence
 from certify.reports.schema import CheckEntry, Document
 from certify.reports.wording import (
     UNNOISED,
@@ -35,7 +36,23 @@ def render_text(document: Document, *, color: bool = False) -> str:
     parts += [_wrap(" ".join(_statement(document)))]
     for entry in remedies(document):
         parts += ["", _wrap(f"{clean(entry.title)}: {clean(entry.remedy or '')}.")]
-    return "\n".join([*parts, *_one_step(document), "", _closing(document, color=color), ""])
+    return "\n".join([*parts, *_audit(document), *_one_step(document), "", _closing(document, color=color), ""])
+
+
+def _audit(document: Document) -> list[str]:
+    """What the audit saw, its controls and what it left out, in a few lines; the other formats have the tables."""
+    audit = document.audit
+    if audit is None:
+        return []
+    design = audit.design
+    worlds = f"{plural(design.models, 'model')} of each world, {plural(design.records, 'record')}"
+    lines = [
+        f"Audit of {clean(design.method)} against {clean(design.reference)}; {worlds}. {sentence(audit)}",
+        f"Controls: {control_line(audit)}. {alarm_words(design)}",
+        f"Not tested: {'; '.join(clean(item) for item in audit.not_tested)}." if audit.not_tested else "",
+        HONEST,
+    ]
+    return ["", *(_wrap(line) for line in lines if line)]
 
 
 def _one_step(document: Document) -> list[str]:

@@ -1,5 +1,6 @@
 """Audited documents to render: a method that forgets, one that remembers, one that shuns, one seen too little, one refused."""
 
+from itertools import pairwise
 from math import sqrt
 from statistics import NormalDist
 
@@ -140,16 +141,16 @@ def findings(verdict: Verdict, shift: float, **leading: object) -> tuple[Finding
             null_upper=0.515, corrected=auc - 0.501, minimum_detectable=0.542, note="two-sided: 0.5 is the aim",
         ),
         tpr_finding(
-            verdict, clip(value * 2), clip(value * 1.3), clip(value * 2.9), id="worst-memorised", title="hardest records",
+            Verdict.PASS if over else verdict, clip(value * 2), clip(value * 1.3), clip(value * 2.9), id="worst-memorised", title="hardest records",
             slice="most memorised tenth", direction=None if over else kind,
-            limit=0.2, minimum_detectable=0.12, needed_models=leading.get("needed_models"),
+            limit=0.06, minimum_detectable=0.12, needed_models=leading.get("needed_models"),
         ),
         tpr_finding(
             Verdict.FAIL if verdict is Verdict.FAIL else Verdict.PASS, max(shift, 0) * 1.9, max(shift, 0) * 1.9, float("inf"), id="epsilon",
             attack="U-LiRA", title="epsilon lower bound", statistic="epsilon lower bound at delta 1e-5", limit=1.0,
             null_mean=0.0, null_lower=0.0, null_upper=0.21, corrected=None, minimum_detectable=1.4, ceiling=3.53,
             method="exact unconditional test, one threshold from held-out models", direction=None,
-        ) if not over else first.model_copy(update={"id": "epsilon", "title": "again", "verdict": None}),
+        ) if not over else first.model_copy(update={"id": "epsilon", "title": "right alarms, again", "verdict": None}),
         tpr_finding(
             None, 0.53, 0.52, 0.54, id="loss", attack="loss threshold", title="population attack",
             statistic="AUC", limit=None, null_mean=0.502, null_lower=0.495, null_upper=0.509, corrected=0.028,
@@ -184,9 +185,7 @@ def histogram(shift: float) -> Histogram:
 
     def counts(mean: float, std: float, total: int) -> tuple[int, ...]:
         law = NormalDist(mean, std)
-        return tuple(
-            round(total * (law.cdf(high) - law.cdf(low))) for low, high in zip(edges, edges[1:], strict=False)
-        )
+        return tuple(round(total * (law.cdf(high) - law.cdf(low))) for low, high in pairwise(edges))
 
     return Histogram(
         title="phi at forgotten records",
