@@ -4,10 +4,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from certify.attacks.audits.findings import Control, Finding
 from certify.attacks.audits.membership import Levels, Membership, Refuted, Side, auc, epsilon_ceiling
-from certify.attacks.audits.power import POWER, minimum_detectable, models_to_settle
 from certify.attacks.registry import ATTACKS
+from certify.attacks.statistics.equivalence import Decision, decide
+from certify.attacks.statistics.multiple import holm
+from certify.core.rounding import down
 from certify.core.verdict import Verdict
 
 CONTROL_LEVEL = 0.01
@@ -26,7 +30,9 @@ def rate_limit(game: str, fpr: float, epsilon: float, delta: float) -> float:
     """
     factor = math.exp(min(epsilon, 700.0))
     once = factor * fpr + delta
-    return min(1.0, once if game == "retrain" else factor * once + delta)
+    limit = min(1.0, once if game == "retrain" else factor * once + delta)
+    digit = 10.0 ** (math.floor(math.log10(limit)) - 2)
+    return max(down(fpr), min(1.0, math.floor(limit / digit) * digit))  # three digits, rounded against the method
 
 
 def findings_of(
@@ -68,7 +74,8 @@ def _rate_finding(
     found: Membership, side: Side, levels: Levels, limit: float, slice_name: str, *, decides: bool
 ) -> Finding:
     tpr, null = side.tpr, side.null
-    verdict = decide(tpr.lower, tpr.upper, limit)
+    decision = decide(tpr, limit)
+    verdict = decision.verdict
     return Finding(
         **_names(found, side, slice_name, "tpr"),
         statistic=f"TPR at FPR {levels.fpr:g}",
@@ -86,15 +93,8 @@ def _rate_finding(
         units=tpr.units,
         method=tpr.method,
         note=f"mean AUC within a model {auc(found.trials):.3f}",
-        **(_power(side, levels, limit, verdict) if decides else {}),
+        **(_power(decision) if decides else {}),
     )
-
-
-def decide(lower: float, upper: float, limit: float) -> Verdict:
-    """An interval above the limit fails (by its exact p-value too, see :func:`settled`), one within it passes, nothing else does."""
-    if lower > limit:
-        return Verdict.FAIL
-    return Verdict.PASS if upper <= limit else Verdict.INCONCLUSIVE
 
 
 def _epsilon_finding(
@@ -139,7 +139,7 @@ def controls_of(found: Sequence[Membership], alpha: float) -> list[Control]:
     """
     known = [one for one in found if one.game.name in _DECIDING]
     nulls = [one for one in known if one.null_p is not None]
-    adjusted = holm([one.null_p for one in nulls if one.null_p is not None])
+    adjusted = _holm([one.null_p for one in nulls if one.null_p is not None])
     listed = [
         _control(one, "retrained models", one.null_p, ok=level > CONTROL_LEVEL, caught=False, adjusted=level)
         for one, level in zip(nulls, adjusted, strict=True)
@@ -168,13 +168,8 @@ def _control(
     )
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values."""
-    if not p_values:
-        return []
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
+def _holm(p_values: Sequence[float]) -> list[float]:
+    return [float(p) for p in holm(np.array(p_values))] if p_values else []
 
 
 def settled(findings: Sequence[Finding], alpha: float) -> list[Finding]:
@@ -187,7 +182,7 @@ def settled(findings: Sequence[Finding], alpha: float) -> list[Finding]:
     for one in findings:
         if one.p_value is not None:
             keys.setdefault((one.attack, one.game, one.slice), one.p_value)
-    levels = dict(zip(keys, holm(list(keys.values())), strict=True))
+    levels = dict(zip(keys, _holm(list(keys.values())), strict=True))
     return [_settled(one, levels.get((one.attack, one.game, one.slice)), alpha) for one in findings]
 
 
@@ -198,12 +193,10 @@ def _settled(one: Finding, level: float | None, alpha: float) -> Finding:
     return replace(one, adjusted_p=level, verdict=Verdict.INCONCLUSIVE if doubtful else one.verdict)
 
 
-def _power(side: Side, levels: Levels, limit: float, verdict: Verdict) -> dict[str, float | int | None]:
-    """What the audit could have seen, and, where it could not decide, what it would take; from the spread that was seen."""
-    needs: dict[str, float | int | None] = {
-        "minimum_detectable": minimum_detectable(side.tpr, limit, POWER),
-        "power": POWER,
+def _power(decision: Decision) -> dict[str, float | int | None]:
+    """What the audit would have seen, and what it would take to settle: half of the shadow models are references."""
+    return {
+        "minimum_detectable": min(1.0, decision.detectable),
+        "power": decision.power,
+        "needed_models": 2 * decision.needed if decision.needed else None,
     }
-    if verdict is Verdict.INCONCLUSIVE:
-        needs["needed_models"] = models_to_settle(side.tpr, limit, levels.fpr, POWER)
-    return needs

@@ -7,7 +7,8 @@ from scipy.stats import t as student
 
 from certify.attacks.observations import Observations
 from certify.attacks.scores.games import Game, Side
-from certify.core.arrays import AnyArray, FloatArray, IntArray
+from certify.attacks.statistics.multiple import benjamini_hochberg
+from certify.core.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ def rank_records(
         unit = np.where(spread > 0, spread, 1.0)
     p = 2 * student.sf(np.abs(score), freedom)
     half = student.isf((1 - confidence) / 2, freedom) * np.sqrt(error)
-    adjusted = _benjamini_hochberg(p)
+    adjusted = benjamini_hochberg(p)
     order = np.lexsort((known, -np.abs(gap / unit), p))
     return Ranking(
         records=known[order],
@@ -96,9 +97,3 @@ def _moments(observations: Observations, side: Side) -> tuple[FloatArray, FloatA
         mean = np.where(inside, phi, 0.0).sum(axis=0) / count
         squares = np.where(inside, (phi - mean) ** 2, 0.0).sum(axis=0) / (count - 1)
     return count, mean, squares
-
-
-def _benjamini_hochberg(p: AnyArray) -> FloatArray:
-    from statsmodels.stats.multitest import multipletests
-
-    return np.asarray(multipletests(p, method="fdr_bh")[1], dtype=np.float64)

@@ -8,10 +8,10 @@ from scipy.stats import beta
 from scipy.stats import t as student
 
 from certify.attacks.audits.findings import Control, Finding
-from certify.attacks.audits.judge import decide
 from certify.attacks.distances.null import REMINDER, Distance
 from certify.attacks.registry import ATTACKS
 from certify.attacks.scores.student import Moments, Predictive
+from certify.attacks.statistics.equivalence import judge
 from certify.core.arrays import FloatArray
 from certify.core.errors import TooLittlePowerError
 from certify.core.verdict import Verdict
@@ -136,7 +136,7 @@ def _release_finding(
     flagged, error = round(value * records), (1 - confidence) / 2
     lower = 0.0 if flagged == 0 else float(beta.ppf(error, flagged, records - flagged + 1))
     upper = 1.0 if flagged == records else float(beta.isf(error, flagged + 1, records - flagged))
-    verdict = decide(lower, upper, limit)
+    verdict = judge(lower, upper, -np.inf, limit)
     return Finding(
         id=f"release-lira-{direction.partition('-')[0]}",
         attack="release-lira",
@@ -200,7 +200,7 @@ def audit_distances(
         decides = place == 0 and not blind
         if place == 0 and twin is not None:
             controls.append(_original(attack, predicted_p(twin.value, twin.null), able=not blind))
-        verdict = decide(one.ratio.lower, one.ratio.upper, limit)
+        verdict = judge(one.ratio.lower, one.ratio.upper, -np.inf, limit)
         findings.append(
             Finding(
                 id=attack if place == 0 else f"{attack}-{one.name}-{one.part}".replace("/", "-"),

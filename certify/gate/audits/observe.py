@@ -1,12 +1,16 @@
 """The fleets that an audit trains: one with forget sets drawn by chance, one of retrained models of this very request."""
 
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from certify.attacks.fleets import FleetPlan, FleetStore, FleetTask, fixed_assignment, random_assignment, run_fleet
+from certify.attacks.fleets.assignment import fixed_assignment, random_assignment
+from certify.attacks.fleets.fleet import run_fleet
+from certify.attacks.fleets.plan import FleetPlan, FleetTask
+from certify.attacks.fleets.store import FleetStore
 from certify.attacks.observations import Observations
 from certify.core.arrays import IntArray
 from certify.core.errors import ConfigurationError
@@ -49,7 +53,6 @@ class Fleets:
     restart: bool = False
     trained: int = 0
     kept: int = 0
-    _stores: list[FleetStore] = field(default_factory=list)
 
     @property
     def task(self) -> FleetTask:
@@ -84,9 +87,7 @@ class Fleets:
         given = self.loaded.spec.audit
         if given is None or given.cache is None:
             return None
-        store = FleetStore(self.loaded.resolve(given.cache), tell=self.tell)
-        self._stores.append(store)
-        return store
+        return _Counted(self.loaded.resolve(given.cache), tell=self.tell, fleets=self)
 
     def require_training(self) -> None:
         """Nothing can be trained without knowing how.
@@ -111,8 +112,19 @@ class Fleets:
         assert self.method is not None
         assignment = self.assignment(kind, hard)
         return run_fleet(
-            self.task, self.fleet_plan(), assignment, self.method, store=self.store(), executor=self.executor
+            self.task,
+            self.fleet_plan(seed=self._seed(kind)),
+            assignment,
+            self.method,
+            store=self.store(),
+            executor=self.executor,
         )
+
+    def _seed(self, kind: str) -> int:
+        """Root of a fleet's streams: fleets of one audit share nothing."""
+        given = self.loaded.spec.audit
+        assert given is not None
+        return given.seed if kind == "random" else given.seed + zlib.crc32(kind.encode())
 
     def assignment(self, kind: str, hard: IntArray | None = None) -> Any:
         """Who is given what."""
@@ -124,7 +136,12 @@ class Fleets:
             size = pool_size(records, forgotten, given)
             pool = None if size == records else np.sort(_stream(given.seed, kind).permutation(records)[:size])
         return random_assignment(
-            given.models, records, seed=given.seed, out=given.out_share, forget=forget_share(given), candidates=pool
+            given.models,
+            records,
+            seed=self._seed(kind),
+            out=given.out_share,
+            forget=forget_share(given),
+            candidates=pool,
         )
 
     def of_this_request(self) -> State:
@@ -145,6 +162,22 @@ class Fleets:
         files = store.weights["retrained"]
         modules = [load_network(files[number], self.inputs.build())[0] for number in sorted(files)]
         return State.of(*modules)
+
+
+@dataclass(eq=False)
+class _Counted(FleetStore):
+    """A store that counts what it is asked for, and finds nothing where everything is to be made anew."""
+
+    fleets: Fleets | None = None
+
+    def load(self, job: Any, fleet: str) -> Any:
+        """The block, unless the run begins anew."""
+        assert self.fleets is not None
+        found = None if self.fleets.restart else super().load(job, fleet)
+        trainings = len(job.models) * sum(world != "unlearned" for world in job.worlds)
+        self.fleets.trained += trainings
+        self.fleets.kept += trainings if found is not None else 0
+        return found
 
 
 def _stream(seed: int, kind: str) -> np.random.Generator:
