@@ -66,7 +66,7 @@ def command(
     for warning in evidence.warnings:
         click.echo(f"certify: warning: {warning}", err=True)
     if evidence.tensors:
-        click.echo("not measured yet: `certify check` has no audit of torch models and refuses them", err=True)
+        click.echo("now audit it: `certify check`, with [audit] in the spec", err=True)
     else:
         click.echo("now measure it: `certify check`", err=True)
     return 0

@@ -1,5 +1,6 @@
 """The gate: read, measure, judge; one verdict that text, JSON and the exit code all read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from certify.gate import checks
 from certify.gate.advice import advise, next_steps
 from certify.gate.document import build_document
 from certify.gate.inputs import Inputs, load_inputs
-from certify.gate.load import load_spec
+from certify.gate.load import LoadedSpec, load_spec
 from certify.gate.measure import Measurement, look_ahead, measure
 from certify.gate.standing import Standing, first_standing, ledger_exists, read_standing
 from certify.reports.schema import CheckEntry, Document
@@ -50,12 +51,22 @@ def check(spec: str | Path | None = None) -> CheckResult:
 
     Raises:
         ConfigurationError, InputError: what the spec says or names makes no sense (exit 2 on the command line).
-        AssumptionViolatedError: the model's kind cannot be checked at all (exit 4).
+        AssumptionViolatedError: nothing can be said of this model (exit 4).
+        TooLittlePowerError: an audit with too few models for any answer (exit 3).
 
     Example:
         ``check("certify.toml").exit_code`` is 0 when the model may be released.
     """
-    inputs = load_inputs(load_spec(spec))
+    return check_loaded(load_spec(spec))
+
+
+def check_loaded(loaded: LoadedSpec, tell: Callable[[str], None] = lambda _: None) -> CheckResult:
+    """:func:`check` of a spec that was read before; a network is audited, and ``tell`` hears what is worth knowing meanwhile."""
+    if loaded.spec.release.kind == "torch":
+        from certify.gate.audits.run import audit_loaded
+
+        return audit_loaded(loaded, tell=tell)
+    inputs = load_inputs(loaded)
     return check_inputs(inputs, read_standing(inputs))
 
 

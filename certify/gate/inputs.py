@@ -79,7 +79,7 @@ def objective_of(loaded: LoadedSpec) -> Objective:
     spec = loaded.spec
     if spec.release.kind != "glm" or spec.objective is None:
         raise AssumptionViolatedError(
-            "kind = 'torch' can only be audited, and this version has no audits: nothing was checked",
+            "a network is audited (`certify check`, `certify audit`), and what needs a certificate does not apply to it",
             where=f"{loaded.path}: release.kind",
             mend="check a linear head on frozen features as kind = 'glm'",
         )
