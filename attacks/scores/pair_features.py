@@ -63,7 +63,7 @@ def features(before: AnyArray, after: AnyArray, kind: Features) -> FloatArray:
     if kind.endswith("concatenation"):
         return np.concatenate([before, after], axis=-1)
     if kind == "distance":
-        return np.linalg.norm(before - after, axis=-1, keepdims=True)
+        return np.asarray(np.linalg.norm(before - after, axis=-1, keepdims=True))
     return after - before
 
 

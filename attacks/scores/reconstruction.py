@@ -153,7 +153,7 @@ def cosines(found: AnyArray, records: Any) -> FloatArray:
             mend="leave the intercept's column out of both",
         )
     lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(direction)
-    return np.divide(np.abs(rows @ direction), lengths, out=np.zeros(len(rows)), where=lengths > 0)
+    return np.asarray(np.divide(np.abs(rows @ direction), lengths, out=np.zeros(len(rows)), where=lengths > 0))
 
 
 def rank_p_values(forgotten: AnyArray, never: AnyArray) -> FloatArray:

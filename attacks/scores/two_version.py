@@ -1,8 +1,8 @@
 """Two versions of one model, before and after a deletion: what both together say of who was deleted (game "two-version").
 
 Chen et al. (2021) train a classifier on the outputs of shadow pairs (:mod:`certify.attacks.scores.pair_features`). Ours is a
-likelihood ratio for each record: with ``a = phi(original)`` and ``d = phi(unlearned) - phi(original)``, the pair (a, d) of the target is compared with the pairs
-of reference models that held the record and forgot it, and with those that never held it. The logarithm splits,
+likelihood ratio for each record: with ``a = phi(original)`` and ``d = phi(unlearned) - phi(original)``, the target's pair is compared with the
+pairs of reference models that held the record and forgot it, and with those of models that never held it. The logarithm splits,
 
     log p_in(a, d) / p_out(a, d)  =  log p_in(a) / p_out(a)  +  log p_in(d | a) / p_out(d | a),
 
@@ -11,249 +11,188 @@ second part; a retrained model adds a lot (the drop of phi), which is why publis
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.special import gammaln
 
-from certify.attacks.observations import Cell, Observations, Trials
+from certify.attacks.scores.joint import JointMoments, JointPredictive
+from certify.attacks.scores.references import (
+    Target,
+    reference_values,
+    require_references,
+    score_each,
+    target_values,
+)
+from certify.attacks.scores.student import VARIANCES, Variance
 from certify.core.arguments import as_number, shown
-from certify.core.arrays import AnyArray, FloatArray, IntArray
+from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import ArgumentError, InputError
 
-Family = Literal["student", "normal"]
+Part = Literal["both", "original", "update"]
 
-_FLOOR = 1e-9
-"""Least variance, as a part of the pooled one: reference models that all say the same prove no infinite density."""
-_TINY = 1e-12
+_STILL = 1e-12
+"""Changes of phi, relative to it, that are rounding."""
 
 
-@dataclass(frozen=True, eq=False)
-class PairScores:
-    """Log likelihood ratios, (T, N); NaN where a record has too few references.
+@dataclass(frozen=True)
+class TwoVersion:
+    """The two-version attack; to be played in ``GAMES["two-version"]``, whose worlds have two views, before and after.
+
+    Each record's predictive distribution is the one of :class:`~certify.attacks.scores.joint.JointPredictive`, so that "both" is LiRA with
+    ``views="joint"``, in coordinates in which two versions that hardly differ cost no digits.
 
     Attributes:
-        original: from the original model alone.
-        update: what the update adds, given the original model.
+        part: of the log likelihood ratio: of both versions, of the original alone, or of the update given the original.
+        variance: see :class:`~certify.attacks.scores.lira.Lira`.
+        prior_df: likewise.
     """
 
-    original: FloatArray
-    update: FloatArray
+    part: Part = "both"
+    variance: Variance = "student"
+    prior_df: float = 4.0
+    signal: str = "phi"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("part", self.part, get_args(Part)), ("variance", self.variance, VARIANCES)):
+            if value not in known:
+                raise ArgumentError(f"{shown(value)} is unknown", where=name, mend=f"use one of {', '.join(known)}")
+        if not 0 < as_number(self.prior_df, "prior_df") < np.inf:
+            raise ArgumentError("must be positive", where="prior_df", mend="give a number of references, such as 4")
 
     @property
-    def joint(self) -> FloatArray:
-        """From both versions: the two-version attack."""
-        return self.original + self.update
+    def name(self) -> str:
+        """``two-version``, with the part where it is one."""
+        return "two-version" if self.part == "both" else f"two-version-{self.part}"
+
+    def least(self, views: int = 2) -> tuple[int, int]:
+        """A record's own covariance needs three references; the pooled one comes from all records."""
+        del views
+        return (3, 3) if self.variance == "record" else (1, 1)
+
+    def fit(self, inside: FloatArray, outside: FloatArray) -> "_FittedTwoVersion":
+        """Moments of the references.
+
+        Args:
+            inside: phi before and after of models that held the record and forgot it, (K, N, 2); NaN where a model is none.
+            outside: the same of models that never held it.
+
+        Raises:
+            InputError: other shapes, or no record with two references, so that nothing tells the spread.
+        """
+        moments = []
+        for name, values in (("inside", inside), ("outside", outside)):
+            if values.ndim != 3 or values.shape[2] != 2:
+                raise InputError(
+                    f"{name} has shape {values.shape}, not (models, records, 2)",
+                    where=self.name,
+                    mend="give phi before and after the deletion, or play the game two-version",
+                )
+            moments.append(JointMoments.of(_turned(values)))
+            if not (moments[-1].count > 1).any():
+                raise InputError(
+                    f"no record has 2 references in {name}, so nothing tells the spread",
+                    where=self.name,
+                    mend="give at least 2 reference models that saw the same record the same way",
+                )
+        return _FittedTwoVersion(self, inside, outside, moments[0], moments[1])
 
 
 @dataclass(frozen=True, eq=False)
-class _World:
-    """Counts, means and centred sums of products of (a, d) for each record, all (N,)."""
+class _FittedTwoVersion:
+    attack: TwoVersion
+    inside: FloatArray
+    outside: FloatArray
+    inner: JointMoments
+    outer: JointMoments
 
-    count: FloatArray
-    a: FloatArray
-    d: FloatArray
-    aa: FloatArray
-    ad: FloatArray
-    dd: FloatArray
-
-    @classmethod
-    def of(cls, a: FloatArray, d: FloatArray, have: AnyArray) -> "_World":
-        count = have.sum(axis=0).astype(np.float64)
-        safe = np.maximum(count, 1)
-        means = [np.where(have, values, 0.0).sum(axis=0) / safe for values in (a, d)]
-        ca, cd = (np.where(have, values - mean, 0.0) for values, mean in zip((a, d), means, strict=True))
-        return cls(count, *means, *(np.einsum("kn,kn->n", x, y) for x, y in ((ca, ca), (ca, cd), (cd, cd))))
-
-    def without(self, a: FloatArray, d: FloatArray, had: AnyArray) -> "_World":
-        """The same without one model that had the records ``had``, (N,)."""
-        left = self.count - had
-        safe = np.maximum(left, 1)
-        a, d = np.where(had, a, self.a), np.where(had, d, self.d)
-        ma, md = self.a - (a - self.a) / safe, self.d - (d - self.d) / safe
-        return _World(
-            left,
-            ma,
-            md,
-            np.maximum(self.aa - (a - self.a) * (a - ma), 0.0),
-            self.ad - (a - self.a) * (d - md),
-            np.maximum(self.dd - (d - self.d) * (d - md), 0.0),
-        )
-
-    def pooled(self) -> FloatArray:
-        """Variances and covariance within records, over all of them: (aa, ad, dd)."""
-        freedom = np.maximum(self.count - 1, 0).sum()
-        return np.array([self.aa.sum(), self.ad.sum(), self.dd.sum()]) / max(freedom, 1.0)
-
-
-def pair_scores(
-    original: AnyArray,
-    unlearned: AnyArray,
-    inside: tuple[AnyArray, AnyArray],
-    outside: tuple[AnyArray, AnyArray],
-    *,
-    family: Family = "student",
-    prior: float = 4.0,
-) -> PairScores:
-    """The likelihood ratio of each record's pair, from references that are given apart.
-
-    Each record's predictive distribution is bivariate: mean of its n references, scale matrix ``((n-1) S + prior S_pool)
-    / (n-1+prior)`` with the within-record covariance ``S_pool`` over all records; a Student t with ``n-1+prior`` degrees of freedom
-    and the scale times ``1 + 1/n`` (the posterior predictive of a normal-inverse-Wishart prior), or a normal. It matters most with
-    few references. Exchanging ``inside`` and ``outside`` changes the sign of every score.
-
-    Args:
-        original: phi of the target models before the deletion, (T, N), or (N,) for one.
-        unlearned: phi of the same models after it.
-        inside: phi (original, unlearned) of reference pairs that held and forgot the record, (K, N) each, NaN for no reference.
-        outside: the same of reference pairs that never held it.
-        family: of the predictive distributions.
-        prior: how many models the pooled covariance counts for; 0 for each record by itself.
-
-    Raises:
-        ArgumentError: shapes that do not fit, infinite phi, or no record with enough references.
-    """
-    _check_family(family, prior)
-    a, d = _pair(original, unlearned, "targets")
-    if np.isnan(a).any() or np.isnan(d).any():
-        raise ArgumentError("phi of a target is not a number", where="two-version.targets", mend="score it again")
-    worlds = []
-    for name, pair in (("inside", inside), ("outside", outside)):
-        own, change = _pair(*pair, name)
-        if own.shape[1] != a.shape[1]:
-            raise ArgumentError(
-                f"{own.shape[1]} records of references, {a.shape[1]} of targets",
-                where=f"two-version.{name}",
-                mend="give one column a record in both",
-            )
-        worlds.append(_World.of(own, change, np.isfinite(own) & np.isfinite(change)))
-    found = [_ratio(a[k], d[k], worlds[0], worlds[1], family, prior) for k in range(len(a))]
-    scores = PairScores(np.stack([one for one, _ in found]), np.stack([two for _, two in found]))
-    if np.isnan(scores.original).all():
-        raise _too_few()
-    return scores
-
-
-@dataclass(frozen=True, eq=False)
-class PairTrials:
-    """The same trials under three scores: both versions, the original alone, the update given the original."""
-
-    joint: Trials
-    original: Trials
-    update: Trials
+    def score(self, target: Target) -> FloatArray:
+        point, worlds, densities = _turned(target.values), [], []
+        for moments, values in ((self.inner, self.inside), (self.outer, self.outside)):
+            left = moments if target.row is None else moments.without(_turned(values[target.row]))
+            worlds.append(left)
+            densities.append(_split(point, JointPredictive.of(left, self.attack.variance, self.attack.prior_df)))
+        (one_in, two_in), (one_out, two_out) = densities
+        original, update = one_in - one_out, np.where(_still(point, worlds), 0.0, two_in - two_out)
+        return {"both": original + update, "original": original, "update": update}[self.attack.part]
 
 
 def two_version(
-    observations: Observations, *, world: str = "unlearned", family: Family = "student", prior: float = 4.0
-) -> PairTrials:
-    """The two-version attack on every model of a fleet, with all the others as its references.
+    in_confidences: Any,
+    out_confidences: Any,
+    target_confidences: Any,
+    *,
+    part: Part = "both",
+    variance: Variance = "student",
+    prior_df: float = 4.0,
+) -> FloatArray:
+    """Scores of one or several target pairs, the higher the more like a record that was deleted.
 
-    Positive: the record was held and forgotten (FORGET). Negative: it was never there (OUT).
+    The target must not be among its own references: :func:`certify.attacks.scores.leave_one_out.trials` leaves it out by itself.
+    Exchanging the references changes the sign of every score.
 
     Args:
-        observations: worlds "original" and ``world``.
-        world: what is published after the deletion: "unlearned"; "retrained" shows what exact retraining leaks, "original" is the
-            identity update, which adds nothing.
-        family: see :func:`pair_scores`.
-        prior: likewise.
+        in_confidences: phi before and after of reference models that held the record and forgot it, (K, N, 2); NaN for none.
+        out_confidences: the same of models that never held it.
+        target_confidences: phi of the target before and after, (N, 2), or of T targets, (T, N, 2).
+        part: see :class:`TwoVersion`.
+        variance: see :class:`TwoVersion`.
+        prior_df: see :class:`TwoVersion`.
+
+    Returns:
+        (N,) or (T, N).
 
     Raises:
-        ArgumentError: no record has enough references on both sides.
-        InputError: a world was not observed.
+        InputError: too few references of a record, shapes that do not fit, numbers not finite.
     """
-    _check_family(family, prior)
-    a, later = observations.get("original"), observations.get(world)
-    a, d = np.asarray(a, dtype=np.float64), np.asarray(later, dtype=np.float64) - a
-    forgot, never = observations.assignment == Cell.FORGET, observations.assignment == Cell.OUT
-    inside, outside = _World.of(a, d, forgot), _World.of(a, d, never)
-    parts: list[tuple[FloatArray, FloatArray, AnyArray, IntArray, IntArray]] = []
-    for k in range(observations.models):
-        own_in, own_out = inside.without(a[k], d[k], forgot[k]), outside.without(a[k], d[k], never[k])
-        single, update = _ratio(a[k], d[k], own_in, own_out, family, prior)
-        columns = np.flatnonzero((forgot[k] | never[k]) & ~np.isnan(single))
-        parts.append((single[columns], update[columns], forgot[k][columns], np.full(len(columns), k), columns))
-    single, update, truth, models, records = (np.concatenate(column) for column in zip(*parts, strict=True))
-    if not len(single):
-        raise _too_few()
-    return PairTrials(*(Trials(scores, truth, models, records) for scores in (single + update, single, update)))
-
-
-def _ratio(
-    a: FloatArray, d: FloatArray, inside: _World, outside: _World, family: Family, prior: float
-) -> tuple[FloatArray, FloatArray]:
-    """Both parts of the log likelihood ratio of one model's records, (N,) each."""
-    pools = inside.pooled(), outside.pooled()
-    least_a = _FLOOR * max(pools[0][0], pools[1][0]) + _TINY
-    least_d = _FLOOR * max(pools[0][2], pools[1][2]) + _TINY
-    (one_in, two_in), (one_out, two_out) = (
-        _densities(a, d, world, pool, family, prior, least_a, least_d)
-        for world, pool in zip((inside, outside), pools, strict=True)
-    )
-    near = _TINY * (1 + np.abs(a))
-    still = (np.abs(d - inside.d) <= near) & (np.abs(d - outside.d) <= near)
-    still &= (inside.dd <= near**2) & (outside.dd <= near**2)  # nothing ever moved: an update that says nothing
-    update = np.where(still & ~np.isnan(one_in - one_out), 0.0, two_in - two_out)
-    return one_in - one_out, update
-
-
-def _densities(
-    a: FloatArray,
-    d: FloatArray,
-    world: _World,
-    pool: FloatArray,
-    family: Family,
-    prior: float,
-    least_a: float,
-    least_d: float,
-) -> tuple[FloatArray, FloatArray]:
-    """``log p(a)`` and ``log p(d | a)``, (N,) each, NaN for records with too few references."""
-    freedom = world.count - 1 + prior
-    enough = (world.count >= 1) & (freedom > 0)
-    freedom = np.where(enough, freedom, np.nan)
-    student = family == "student"
-    widen = (1 + 1 / np.maximum(world.count, 1)) if student else 1.0
-    aa, ad, dd = (
-        (own + prior * shared) / freedom * widen
-        for own, shared in zip((world.aa, world.ad, world.dd), pool, strict=True)
-    )
-    aa = np.maximum(aa, least_a)
-    slope = ad / aa
-    left = np.maximum(dd - slope * ad, least_d)
-    away = (a - world.a) ** 2 / aa
-    expected = world.d + slope * (a - world.a)
-    if not student:
-        return -0.5 * (np.log(aa) + away), -0.5 * (np.log(left) + (d - expected) ** 2 / left)
-    given = left * (freedom + away) / (freedom + 1)  # the conditional of a bivariate t is a t with one more degree
-    return _log_t(away, aa, freedom), _log_t((d - expected) ** 2 / given, given, freedom + 1)
-
-
-def _log_t(squared: FloatArray, scale: FloatArray, freedom: FloatArray) -> FloatArray:
-    """Log density of a Student t from the squared distance in units of its scale."""
-    constant = gammaln((freedom + 1) / 2) - gammaln(freedom / 2) - 0.5 * np.log(freedom * np.pi * scale)
-    return np.asarray(constant - (freedom + 1) / 2 * np.log1p(squared / freedom))
-
-
-def _pair(before: AnyArray, after: AnyArray, name: str) -> tuple[FloatArray, FloatArray]:
-    a, b = (np.atleast_2d(np.asarray(values, dtype=np.float64)) for values in (before, after))
-    if a.shape != b.shape or a.ndim != 2 or np.isinf(a).any() or np.isinf(b).any():
-        raise ArgumentError(
-            f"phi has shapes {a.shape} and {b.shape}, or is infinite",
-            where=f"two-version.{name}",
-            mend="give finite phi (models, records) of both versions, NaN for no reference",
+    attack = TwoVersion(part, variance, prior_df)
+    inside = reference_values(in_confidences, "in_confidences", "two-version")
+    outside = reference_values(out_confidences, "out_confidences", "two-version")
+    if inside.shape[1:] != outside.shape[1:]:
+        raise InputError(
+            f"in_confidences have shape {inside.shape}, out_confidences {outside.shape}",
+            where="two-version",
+            mend="give the same records in both",
         )
-    return a, b - a
+    fitted = attack.fit(inside, outside)
+    targets = target_values(target_confidences, outside.shape[1:], "two-version")
+    for values, least, name in zip((inside, outside), attack.least(), ("in", "out"), strict=True):
+        require_references(values, least, f"{name}_confidences", "two-version")
+    return score_each(fitted, targets, target_confidences)
 
 
-def _check_family(family: str, prior: float) -> None:
-    if family not in get_args(Family):
-        raise ArgumentError(f"unknown family {shown(family)}", where="family", mend="choose student or normal")
-    if not 0 <= as_number(prior, "prior") < np.inf:
-        raise ArgumentError(f"prior must be at least 0, not {shown(prior)}", where="prior", mend="4 is a good choice")
+def _turned(values: AnyArray) -> FloatArray:
+    """(before, after) as (before, change)."""
+    pair = np.asarray(values, dtype=np.float64)
+    return np.stack([pair[..., 0], pair[..., 1] - pair[..., 0]], axis=-1)
 
 
-def _too_few() -> InputError:
-    return ArgumentError(
-        "no record has references on both sides",
-        where="two-version",
-        mend="train more models: each record needs one that forgot it and one that never held it, beside the target",
-    )
+def _split(point: FloatArray, world: JointPredictive) -> tuple[FloatArray, FloatArray]:
+    """``log p(a)`` and ``log p(d | a)``, (N,) each, up to a constant that both worlds share.
+
+    The marginal of a t is a t; its conditional is one with a degree of freedom more, wider the further a lies out.
+    """
+    gap = point - world.location
+    aa, ad, dd = world.shape[:, 0, 0], world.shape[:, 0, 1], world.shape[:, 1, 1]
+    slope = ad / aa
+    left = np.maximum(dd - slope * ad, 1e-12 * dd)
+    away, rest = gap[:, 0] ** 2 / aa, (gap[:, 1] - slope * gap[:, 0]) ** 2
+    if world.df is None:
+        return -0.5 * (np.log(aa) + away), -0.5 * (np.log(left) + rest / left)
+    given = left * (world.df + away) / (world.df + 1)
+    return _log_t(away, aa, world.df), _log_t(rest / given, given, world.df + 1)
+
+
+def _log_t(squared: FloatArray, scale: FloatArray, df: FloatArray) -> FloatArray:
+    """Log density of a Student t from the squared distance in units of its scale."""
+    constant = gammaln((df + 1) / 2) - gammaln(df / 2) - 0.5 * np.log(df * np.pi * scale)
+    return np.asarray(constant - (df + 1) / 2 * np.log1p(squared / df))
+
+
+def _still(point: FloatArray, worlds: list[JointMoments]) -> AnyArray:
+    """Records whose phi no update ever changed otherwise than the target's, (N,) of bool: its update says nothing."""
+    near = _STILL * (1 + np.abs(point[:, 0]))
+    still = np.ones(len(point), dtype=bool)
+    for world in worlds:
+        still &= (np.abs(point[:, 1] - world.mean[:, 1]) <= near) & (world.scatter[:, 1, 1] <= near**2)
+    return still

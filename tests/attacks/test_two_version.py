@@ -5,8 +5,12 @@ import pytest
 from scipy.stats import norm, rankdata
 
 from certify.attacks.observations import Cell, Observations
+from certify.attacks.scores.games import GAMES
+from certify.attacks.scores.leave_one_out import trials
+from certify.attacks.scores.lira import Lira, lira
 from certify.attacks.scores.pair_features import FeatureAttack, degradation, features
-from certify.attacks.scores.two_version import pair_scores, two_version
+from certify.attacks.scores.references import Target
+from certify.attacks.scores.two_version import TwoVersion, two_version
 from certify.core.errors import ArgumentError, InputError
 
 KINDS = ("concatenation", "sorted-concatenation", "difference", "sorted-difference", "distance")
@@ -25,6 +29,10 @@ def fleet(models=48, records=60, *, held=1.0, drop=0.8, seed=0, noise=0.5):
     original = rng.normal(size=records) * 3 + held * (cells != Cell.OUT) + rng.normal(size=cells.shape)
     retrained = original - drop * (cells == Cell.FORGET) + noise * rng.normal(size=cells.shape)
     return Observations(cells, {"original": {"phi": original}, "unlearned": {"phi": retrained}})
+
+
+GAME = GAMES["two-version"]
+PARTS = ("both", "original", "update")
 
 
 def softmax(z):
@@ -75,26 +83,20 @@ def test_an_identity_update_is_at_chance_for_every_difference(kind):
 
 
 def test_an_identity_update_adds_nothing_to_the_likelihood_ratio():
-    seen = fleet()
-    still = two_version(seen, world="original")
-    assert not np.any(still.update.scores)
-    assert np.array_equal(still.joint.scores, still.original.scores)
-    assert auc(still.update.scores, still.update.positive) == 0.5
-    assert (
-        auc(still.original.scores, still.original.positive) > 0.7
-    )  # what the original model gives away is no update's fault
+    both, original, update = (trials(fleet(), GAME.control(), TwoVersion(part)) for part in PARTS)
+    assert not np.any(update.scores)
+    assert np.array_equal(both.scores, original.scores)
+    assert auc(update.scores, update.positive) == 0.5
+    assert auc(original.scores, original.positive) > 0.7  # what the original model gives away is no update's fault
 
 
 def test_with_many_references_the_power_is_the_one_in_closed_form():
     held, drop, noise = 0.7, 0.6, 0.5
-    found = two_version(fleet(400, 40, held=held, drop=drop, noise=noise, seed=4))
+    seen = fleet(400, 40, held=held, drop=drop, noise=noise, seed=4)
     # a and d are independent given the world: means differ by (held, -drop), with standard deviations 1 and ``noise``
-    for trials, distance in (
-        (found.original, held),
-        (found.update, drop / noise),
-        (found.joint, np.hypot(held, drop / noise)),
-    ):
-        assert auc(trials.scores, trials.positive) == pytest.approx(norm.cdf(distance / np.sqrt(2)), abs=0.015)
+    for part, distance in zip(PARTS, (np.hypot(held, drop / noise), held, drop / noise), strict=True):
+        found = trials(seen, GAME, TwoVersion(part))
+        assert auc(found.scores, found.positive) == pytest.approx(norm.cdf(distance / np.sqrt(2)), abs=0.015)
 
 
 def test_correlated_pairs_use_the_correlation():
@@ -102,33 +104,45 @@ def test_correlated_pairs_use_the_correlation():
     mix = np.array([[1.0, 0.0], [-0.8, 0.3]])
 
     def draw(shift):
-        pair = rng.normal(size=(n, 30, 2)) @ mix.T + shift
-        return pair[..., 0], pair[..., 0] + pair[..., 1]
+        return (rng.normal(size=(n, 30, 2)) @ mix.T + shift) @ np.array([[1.0, 1.0], [0.0, 1.0]])
 
     shift = np.array([0.5, 0.0])
-    inside, outside, target_in, target_out = draw(shift), draw(0.0), draw(shift), draw(0.0)
-    scores = [pair_scores(*target, inside, outside).joint.ravel() for target in (target_in, target_out)]
+    inside, outside = draw(shift), draw(0.0)
+    scores = [two_version(inside, outside, draw(move)).ravel() for move in (shift, 0.0)]
     distance = np.linalg.norm(np.linalg.solve(mix, shift))  # 1.42; the margins alone show 0.5 and 0
     found = auc(np.concatenate(scores), np.repeat([True, False], n * 30))
     assert found == pytest.approx(norm.cdf(distance / np.sqrt(2)), abs=0.01)
 
 
+@pytest.mark.parametrize("variance", ["student", "record", "pooled"])
+def test_both_parts_together_are_lira_on_both_versions(variance):
+    rng = np.random.default_rng(11)
+    inside, outside, targets = (rng.normal(size=(k, 9, 2)) for k in (8, 7, 3))
+    inside[0, :4] = np.nan
+    both, original, update = (two_version(inside, outside, targets, part=part, variance=variance) for part in PARTS)
+    np.testing.assert_allclose(both, lira(inside, outside, targets, variance=variance, views="joint"), rtol=1e-6)
+    np.testing.assert_allclose(both, original + update, rtol=1e-12)
+    alone = lira(inside[..., 0], outside[..., 0], targets[..., 0], variance=variance)
+    np.testing.assert_allclose(original, alone, rtol=1e-9)
+
+
 def test_without_a_difference_the_attack_is_at_chance():
     values = []
     for seed in range(20):
-        found = two_version(fleet(24, 50, held=0.0, drop=0.0, seed=100 + seed)).joint
+        found = trials(fleet(24, 50, held=0.0, drop=0.0, seed=100 + seed), GAME, TwoVersion())
         values.append(auc(found.scores, found.positive))
     assert abs(np.mean(values) - 0.5) < 4 * np.std(values) / np.sqrt(20) + 1e-3
 
 
-@pytest.mark.parametrize("family", ["student", "normal"])
-def test_exchanging_the_sides_changes_the_sign(family):
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("variance", ["student", "pooled"])
+def test_exchanging_the_sides_changes_the_sign(part, variance):
     rng = np.random.default_rng(6)
-    target, inside, outside = (tuple(rng.normal(size=(2, k, 9))) for k in (3, 8, 5))
-    one = pair_scores(*target, inside, outside, family=family)
-    other = pair_scores(*target, outside, inside, family=family)
-    assert np.array_equal(one.joint, -other.joint)
-    assert np.array_equal(one.update, -other.update)
+    inside, outside, targets = (rng.normal(size=(k, 9, 2)) for k in (8, 5, 3))
+    one, other = (
+        two_version(*sides, targets, part=part, variance=variance) for sides in ((inside, outside), (outside, inside))
+    )
+    assert np.array_equal(one, -other)
 
 
 def test_swapping_forgotten_and_held_out_records_averages_to_zero_for_retraining_alone():
@@ -148,51 +162,51 @@ def test_swapping_forgotten_and_held_out_records_averages_to_zero_for_retraining
 
 def test_models_are_judged_by_the_others():
     seen = fleet(10, 12, seed=8)
-    found = two_version(seen)
-    a, u = seen.get("original"), seen.get("unlearned")
-    for k in range(10):
-        own = []
-        for cell in (Cell.FORGET, Cell.OUT):
-            have = (seen.assignment == cell) & (np.arange(10) != k)[:, None]
-            own.append((np.where(have, a, np.nan), np.where(have, u, np.nan)))
-        slow = pair_scores(a[k], u[k], *own)
-        mine = found.joint.models == k
-        columns = found.joint.records[mine]
-        np.testing.assert_allclose(found.joint.scores[mine], slow.joint[0, columns], rtol=1e-8, atol=1e-8)
-        np.testing.assert_allclose(found.update.scores[mine], slow.update[0, columns], rtol=1e-8, atol=1e-8)
-        asked = np.flatnonzero(seen.assignment[k] != Cell.RETAIN)
-        assert np.array_equal(columns, asked[~np.isnan(slow.joint[0, asked])])
+    pairs = np.stack([seen.get("original"), seen.get("unlearned")], axis=-1)
+    for part in PARTS:
+        found = trials(seen, GAME, TwoVersion(part), short="drop")
+        for k in range(10):
+            own = []
+            for cell in (Cell.FORGET, Cell.OUT):
+                have = (seen.assignment == cell) & (np.arange(10) != k)[:, None]
+                own.append(np.where(have[..., None], pairs, np.nan))
+            columns = found.records[found.models == k]
+            slow = two_version(own[0][:, columns], own[1][:, columns], pairs[k, columns], part=part)
+            pooled_over_all = TwoVersion(part).fit(*own).score(Target(pairs[k]))[columns]
+            np.testing.assert_allclose(found.scores[found.models == k], pooled_over_all, rtol=1e-7, atol=1e-7)
+            assert slow.shape == columns.shape
 
 
 def test_one_reference_is_enough_beside_pooled_variances_and_none_is_not():
     rng = np.random.default_rng(9)
-    inside, outside = (rng.normal(size=(2, 6, 4)) for _ in range(2))
-    inside[:, 1:, 0] = np.nan
-    outside[:, :, 1] = np.nan
-    scores = pair_scores(np.zeros(4), np.zeros(4), tuple(inside), tuple(outside)).joint[0]
-    assert np.isfinite(scores[[0, 2, 3]]).all()
-    assert np.isnan(scores[1])
-    alone = pair_scores(np.zeros(4), np.zeros(4), tuple(inside), tuple(outside), prior=0.0).joint[0]
-    assert np.isnan(alone[:2]).all()
-    assert np.isfinite(alone[2:]).all()
+    inside, outside = rng.normal(size=(2, 6, 4, 2))
+    inside[1:, 0] = np.nan
+    assert np.isfinite(two_version(inside, outside, np.zeros((4, 2)))).all()
+    with pytest.raises(InputError, match="1 where 3 are needed"):
+        two_version(inside, outside, np.zeros((4, 2)), variance="record")
+    outside[:, 1] = np.nan
+    with pytest.raises(InputError, match="0 where 1 is needed"):
+        two_version(inside, outside, np.zeros((4, 2)))
 
 
 def test_references_that_all_say_the_same_give_finite_scores():
-    same, target = np.full((5, 3), 2.0), np.full(3, 2.0)
-    assert np.array_equal(pair_scores(target, target, (same, same), (same, same)).joint, np.zeros((1, 3)))
-    told = pair_scores(target, target - 1, (same, same - 1), (same, same)).joint
-    assert np.isfinite(told).all()
-    assert (told > 100).all()  # the update alone tells
+    same = np.full((5, 3, 2), 2.0)
+    for part in PARTS:
+        assert np.array_equal(two_version(same, same, same[0], part=part), np.zeros(3))
+    moved = same - [0.0, 1.0]
+    for target, sign in ((moved[0], 1), (same[0], -1)):
+        told = two_version(moved, same, target, part="update")
+        assert np.isfinite(told).all()
+        assert (sign * told > 20).all()  # the update alone tells
 
 
 def test_retraining_leaks_to_who_sees_both_versions():
     held = 1.5
     seen = fleet(60, 50, held=held, drop=held, seed=10)  # the update undoes all of it: the new model knows nothing
-    found = two_version(seen)
-    later = seen.get("unlearned")[found.joint.models, found.joint.records]
-    centred = later - seen.get("unlearned").mean(axis=0)[found.joint.records]
-    assert abs(auc(centred, found.joint.positive) - 0.5) < 0.06
-    assert auc(found.joint.scores, found.joint.positive) > 0.95
+    later = trials(seen, GAMES["privacy"], Lira())
+    assert abs(auc(later.scores, later.positive) - 0.5) < 0.06
+    both = trials(seen, GAME, TwoVersion())
+    assert auc(both.scores, both.positive) > 0.95
 
 
 def test_the_second_version_is_counted_where_it_helps():
@@ -207,18 +221,22 @@ def test_the_second_version_is_counted_where_it_helps():
 
 def test_what_makes_no_sense_is_refused():
     z = np.zeros((3, 4))
-    with pytest.raises(ArgumentError, match="infinite"):
-        pair_scores(z[0], z[0], (z + np.inf, z), (z, z))
-    with pytest.raises(ArgumentError, match="no record has references"):
-        pair_scores(z[0], z[0], (z * np.nan, z * np.nan), (z, z))
-    with pytest.raises(ArgumentError, match="records of references"):
-        pair_scores(z[0, :2], z[0, :2], (z, z), (z, z))
-    with pytest.raises(ArgumentError, match="unknown family"):
-        pair_scores(z[0], z[0], (z, z), (z, z), family="cauchy")
-    with pytest.raises(ArgumentError, match="prior"):
-        pair_scores(z[0], z[0], (z, z), (z, z), prior=-1.0)
+    pairs = np.zeros((3, 4, 2))
+    with pytest.raises(InputError, match="infinite"):
+        two_version(pairs + np.inf, pairs, pairs)
+    with pytest.raises(InputError, match="nothing tells the spread"):
+        two_version(pairs * np.nan, pairs, pairs)
+    with pytest.raises(InputError, match="out_confidences"):
+        two_version(pairs[:, :2], pairs, pairs)
+    with pytest.raises(InputError, match="before and after"):
+        two_version(z, z, z)
+    with pytest.raises(InputError, match="not finite"):
+        two_version(pairs, pairs, pairs * np.nan)
+    for wrong in ({"part": "after"}, {"variance": "cauchy"}, {"prior_df": -1.0}):
+        with pytest.raises(ArgumentError, match=next(iter(wrong))):
+            TwoVersion(**wrong)
     with pytest.raises(InputError, match="was not observed"):
-        two_version(fleet(4, 5), world="retrained")
+        trials(fleet(4, 5), GAME.null(), TwoVersion())
     with pytest.raises(ArgumentError, match="unknown features"):
         features(z, z, "product")
     with pytest.raises(ArgumentError, match="of both kinds"):
