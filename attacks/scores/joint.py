@@ -35,8 +35,8 @@ class JointMoments:
         for start in range(0, records, width):
             part = slice(start, start + width)
             block = np.asarray(values[:, part], dtype=np.float64)
-            there = ~np.isnan(block).any(axis=2, keepdims=True)
-            count[part] = there[..., 0].sum(axis=0)
+            all_there = ~np.asarray(np.isnan(block).any(axis=2))
+            count[part], there = all_there.sum(axis=0), all_there[..., None]
             mean[part] = np.where(there, block, 0.0).sum(axis=0) / np.maximum(count[part], 1)[:, None]
             centred = np.where(there, block - mean[part], 0.0)
             scatter[part] = np.einsum("kna,knb->nab", centred, centred)
@@ -44,7 +44,7 @@ class JointMoments:
 
     def without(self, row: FloatArray) -> "JointMoments":
         """Without one model, whose values (N, A) were among them where they are not NaN."""
-        there = ~np.isnan(row).any(axis=1)
+        there = ~np.asarray(np.isnan(row).any(axis=1))
         left = self.count - there
         step, some = np.where(there[:, None], row - self.mean, 0.0), np.maximum(left, 1)
         mean = np.where(left[:, None] > 0, self.mean - step / some[:, None], 0.0)

@@ -1,6 +1,7 @@
 """Trials of an attack in a game: each model is the target once, and never among its own references."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ from certify.attacks.observations import Cell, Observations, Trials
 from certify.attacks.scores.conformal import AttackR
 from certify.attacks.scores.games import Game, Side
 from certify.attacks.scores.lira import Lira
-from certify.attacks.scores.references import Attack, Target
+from certify.attacks.scores.references import Attack, Fitted, Target
 from certify.core.arrays import AnyArray, FloatArray, IntArray
 from certify.core.errors import InputError
 
@@ -63,41 +64,99 @@ def trials(
             left in one of the worlds, or ``targets`` make no sense.
     """
     chosen = _chosen(observations.models, targets)
-    references = np.setdiff1d(np.arange(observations.models), chosen) if targets is not None else chosen
     alone = targets is None
-    sides = (game.positive, game.negative)
-    values = [_values(observations, side, game.before, attack.signal) for side in sides]
-    masks = [observations.assignment == int(side.cell) for side in sides]
-    needed = attack.least(values[0].shape[2] if values[0].ndim == 3 else 1)
-    known = [_known(v, m, references, least) for v, m, least in zip(values, masks, needed, strict=True)]
-    fitted = attack.fit(*known)
-    shared = sides[0].world == sides[1].world
-
-    def scored(rows: IntArray, which: Sequence[int], *, leave_out: bool) -> list[FloatArray]:
-        """Scores of models (rows, N) in some of the worlds; NaN where there is no trial, or too few references."""
-        found = [np.full((len(rows), observations.records), np.nan) for _ in which]
-        for place, row in enumerate(rows):
-            own = int(np.searchsorted(references, row)) if leave_out else None
-            enough = _enough(counts, masks, row, needed, leave_out=leave_out)
-            population, scores = observations.assignment[row] == int(Cell.OUT), None
-            for result, side in zip(found, which, strict=True):
-                mask = masks[side][row] & enough
-                if not mask.any():
-                    continue
-                if scores is None or not shared:
-                    target = Target(np.asarray(values[side][row], dtype=np.float64), population, own)
-                    scores = fitted.score(target)
-                result[place, mask] = scores[mask]
-        return found
-
-    counts = [mask[references].sum(axis=0) for mask in masks]
-    if short == "refuse":
-        _refuse_short(counts, masks, chosen, needed, game, alone=alone)
-    pair = scored(chosen, (0, 1), leave_out=alone)
+    references = chosen if alone else np.setdiff1d(np.arange(observations.models), chosen)
+    stage = _Stage.of(observations, game, attack, references)
+    stage.require(chosen, game, short, alone=alone)
+    found = list(stage.scored(chosen, (0, 1), leave_out=alone))
     if calibrate is not None:
-        others = pair[1] if alone else scored(references, (1,), leave_out=True)[0]
-        pair = _calibrated(pair, others, CALIBRATIONS[calibrate], alone=alone, short=short)
-    return _flat(pair, chosen)
+        others = np.full((len(references), observations.records), np.nan)
+        for row, side, records, scores in found if alone else stage.scored(references, (1,), leave_out=True):
+            if side == 1:
+                others[np.searchsorted(references, row), records] = scores
+        found = _calibrated(found, others, CALIBRATIONS[calibrate], alone=alone, short=short)
+    return _joined(found)
+
+
+_Found = tuple[int, int, IntArray, FloatArray]
+"""A model, which world (0 positive, 1 negative), its records, their scores."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """A game's arrays, positive world first, and an attack that has seen its references."""
+
+    values: list[AnyArray]
+    masks: list[AnyArray]
+    unseen: AnyArray
+    references: IntArray
+    counts: list[AnyArray]
+    needed: tuple[int, int]
+    fitted: Fitted
+    shared: bool
+
+    @classmethod
+    def of(cls, observations: Observations, game: Game, attack: Attack, references: IntArray) -> "_Stage":
+        sides = (game.positive, game.negative)
+        values = [_values(observations, side, game.before, attack.signal) for side in sides]
+        masks = [observations.assignment == int(side.cell) for side in sides]
+        for side, mask in zip(sides, masks, strict=True):
+            if not mask.any():
+                raise InputError(
+                    f"no model has a record as {side.cell.name.lower()}",
+                    where=f"trials ({game.name})",
+                    mend="look at the assignment: the game needs both of its cells",
+                )
+        needed = attack.least(values[0].shape[2] if values[0].ndim == 3 else 1)
+        known = [_known(v, m, references, least) for v, m, least in zip(values, masks, needed, strict=True)]
+        return cls(
+            values,
+            masks,
+            observations.assignment == int(Cell.OUT),
+            references,
+            [mask[references].sum(axis=0) for mask in masks],
+            needed,
+            attack.fit(*known),
+            sides[0].world == sides[1].world,
+        )
+
+    def scored(self, rows: IntArray, which: Sequence[int], *, leave_out: bool) -> Iterator[_Found]:
+        """Scores of models in some of the worlds, where there is a trial and references enough."""
+        for row in rows:
+            own = int(np.searchsorted(self.references, row)) if leave_out else None
+            enough, scores = self._enough(int(row), leave_out=leave_out), None
+            for side in which:
+                records = np.flatnonzero(self.masks[side][row] & enough)
+                if not records.size:
+                    continue
+                if scores is None or not self.shared:
+                    values = np.asarray(self.values[side][row], dtype=np.float64)
+                    scores = self.fitted.score(Target(values, self.unseen[row], own))
+                yield int(row), side, records, scores[records]
+
+    def _enough(self, row: int, *, leave_out: bool) -> AnyArray:
+        """Records with enough references in both worlds, apart from this model."""
+        pairs = zip(self.counts, self.masks, self.needed, strict=True)
+        left = [count - (mask[row] if leave_out else 0) >= least for count, mask, least in pairs]
+        return left[0] & left[1]
+
+    def require(self, chosen: IntArray, game: Game, short: str, *, alone: bool) -> None:
+        """Each record that is tried has enough references."""
+        if short == "drop":
+            return
+        tried = (self.masks[0][chosen] | self.masks[1][chosen]).any(axis=0)
+        worlds = zip((game.positive, game.negative), self.counts, self.needed, strict=True)
+        for side, count, least in worlds:
+            # a target that is one of the references of a record leaves one fewer of them
+            wanted = least + alone if least else 0
+            few = tried & (count < wanted)
+            if few.any():
+                raise InputError(
+                    f"{int(few.sum())} of {tried.size} records have too few reference models in {side.world}, "
+                    f"{side.cell.name.lower()}: {int(count[few].min())} where {wanted} are needed",
+                    where=f"trials ({game.name})",
+                    mend="train more models, or leave those records out with short = drop",
+                )
 
 
 def _values(observations: Observations, side: Side, before: str | None, signal: str) -> AnyArray:
@@ -114,58 +173,25 @@ def _known(values: AnyArray, mask: AnyArray, references: IntArray, least: int) -
     return np.where(there, values[references], np.float64(np.nan)).astype(np.float64, copy=False)
 
 
-def _enough(
-    counts: Sequence[AnyArray], masks: Sequence[AnyArray], row: int, needed: tuple[int, int], *, leave_out: bool
-) -> AnyArray:
-    """Records with enough references of both worlds, apart from this model."""
-    left = [count - (mask[row] if leave_out else 0) for count, mask in zip(counts, masks, strict=True)]
-    return (left[0] >= needed[0]) & (left[1] >= needed[1])
-
-
-def _refuse_short(
-    counts: Sequence[AnyArray],
-    masks: Sequence[AnyArray],
-    chosen: IntArray,
-    needed: tuple[int, int],
-    game: Game,
-    *,
-    alone: bool,
-) -> None:
-    tried = (masks[0][chosen] | masks[1][chosen]).any(axis=0)
-    for side, count, mask, least in zip((game.positive, game.negative), counts, masks, needed, strict=True):
-        # a target that is one of the references of a record leaves one fewer of them
-        wanted = least + (alone & mask.any(axis=0)) if least else 0
-        few = tried & (count < wanted)
-        if few.any():
-            raise InputError(
-                f"{int(few.sum())} of {tried.size} records have too few reference models in {side.world}, "
-                f"{side.cell.name.lower()}: {int(count[few].min())} where {least + alone} are needed",
-                where=f"trials ({game.name})",
-                mend="train more models, or leave those records out with short = drop",
-            )
-
-
 def _calibrated(
-    pair: list[FloatArray], others: FloatArray, attack: Attack, *, alone: bool, short: str
-) -> list[FloatArray]:
+    found: Sequence[_Found], others: FloatArray, attack: Attack, *, alone: bool, short: str
+) -> list[_Found]:
     """Scores as ``-log p`` among the negative ones of the same record."""
     fitted, count = attack.fit(others, others), (~np.isnan(others)).sum(axis=0)
     result = []
-    for scores in pair:
-        mapped = np.full_like(scores, np.nan)
-        for row, found in enumerate(scores):
-            there = ~np.isnan(found)
-            enough = count - (~np.isnan(others[row]) if alone else 0) >= attack.least()[1]
-            if short == "refuse" and (there & ~enough).any():
-                raise InputError(
-                    f"{int((there & ~enough).sum())} records of a model have no other model's score to be ranked among",
-                    where="trials",
-                    mend="train more models, or leave those records out with short = drop",
-                )
-            keep = there & enough
-            target = Target(np.where(there, found, 0.0), None, row if alone else None)
-            mapped[row, keep] = fitted.score(target)[keep]
-        result.append(mapped)
+    for row, side, records, scores in found:
+        left = count - ~np.isnan(others[row]) if alone else count
+        enough = left[records] >= attack.least()[1]
+        if short == "refuse" and not enough.all():
+            raise InputError(
+                f"{int((~enough).sum())} records of a model have no other model's score to be ranked among",
+                where="trials",
+                mend="train more models, or leave those records out with short = drop",
+            )
+        values = np.zeros(others.shape[1])
+        values[records] = scores
+        mapped = fitted.score(Target(values, None, row if alone else None))
+        result.append((row, side, records[enough], mapped[records[enough]]))
     return result
 
 
@@ -182,19 +208,20 @@ def _chosen(models: int, targets: Sequence[int] | IntArray | None) -> IntArray:
     return rows
 
 
-def _flat(pair: list[FloatArray], chosen: IntArray) -> Trials:
-    scores, positive, models, records = [], [], [], []
-    for found, truth in zip(pair, (True, False), strict=True):
-        row, column = np.nonzero(~np.isnan(found))
-        if not row.size:
+def _joined(found: Sequence[_Found]) -> Trials:
+    """Positive trials first, models in order."""
+    ordered = [part for side in (0, 1) for part in found if part[1] == side]
+    for side, name in enumerate(("positive", "negative")):
+        if not any(part[1] == side and part[2].size for part in found):
             raise InputError(
-                f"no trial is left in the {'positive' if truth else 'negative'} world",
+                f"no trial is left in the {name} world",
                 where="trials",
-                mend="train more models, or look at the assignment: the game needs its cells",
+                mend="train more models: with these, no record has references enough",
             )
-        scores.append(found[row, column])
-        positive.append(np.full(row.size, truth))
-        models.append(chosen[row])
-        records.append(column)
-    joined = [np.concatenate(part) for part in (scores, positive, models, records)]
-    return Trials(joined[0], joined[1], joined[2], joined[3])
+    sizes = [part[2].size for part in ordered]
+    return Trials(
+        np.concatenate([part[3] for part in ordered]),
+        np.repeat([part[1] == 0 for part in ordered], sizes),
+        np.repeat(np.array([part[0] for part in ordered]), sizes),
+        np.concatenate([part[2] for part in ordered]),
+    )

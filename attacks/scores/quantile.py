@@ -112,10 +112,10 @@ def quantile_attack(
     if head == "pinball":
         location = _pinball(rows, y[learn], 1 - level)
     else:
-        location = np.linalg.lstsq(rows, y[learn])[0]
+        location = np.asarray(np.linalg.lstsq(rows, y[learn])[0], dtype=np.float64)
         squares = (y[learn] - rows @ location) ** 2
         logs = np.log(np.maximum(squares, 1e-300 + 1e-12 * squares.mean())) - _LOG_CHI_SQUARED
-        spread = np.linalg.lstsq(rows, logs)[0] / 2
+        spread = np.asarray(np.linalg.lstsq(rows, logs)[0] / 2, dtype=np.float64)
     fitted = QuantileAttack(location, spread, centre, unit, np.zeros(0), np.inf)
     scores = np.sort(fitted._score(X[keep], y[keep]))  # noqa: SLF001 - its own
     return QuantileAttack(location, spread, centre, unit, scores, conformal_threshold(scores, level))

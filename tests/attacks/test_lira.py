@@ -1,10 +1,10 @@
 """LiRA: against densities written out, against the best possible attack, and against three mistakes of public code."""
 
+import gaussian_means
 import numpy as np
 import pytest
 from scipy import stats
 
-import gaussian_means
 from certify.attacks.scores.calibrated import difficulty_calibration
 from certify.attacks.scores.games import GAMES
 from certify.attacks.scores.joint import JointMoments, JointPredictive
@@ -186,7 +186,7 @@ def test_difficulty_calibration_is_a_difference() -> None:
         (lambda i, o, t: lira(i[:1], o, t, variance="record"), "1 where 2 are needed"),
         (lambda i, o, t: lira(np.where(np.arange(30) == 3, np.nan, i), o, t), "1 of 30 records .* 0 where 1 is needed"),
         (lambda i, o, t: lira(i[:1], o, t), "no record has 2 references in inside"),
-        (lambda i, o, t: lira(None, o, t), "in_confidences are missing"),
+        (lambda _i, o, t: lira(None, o, t), "in_confidences are missing"),
         (lambda i, o, t: lira(i[:, :5], o, t), "shape"),
         (lambda i, o, t: lira(i, o, t[:, :5]), "shape"),
         (lambda i, o, t: lira(i, o, np.where(t > 0, np.nan, t)), "not finite"),
@@ -194,7 +194,7 @@ def test_difficulty_calibration_is_a_difference() -> None:
         (lambda i, o, t: lira(i, o, t, variance="best"), "variance"),
         (lambda i, o, t: lira(i, o, t, prior_df=0), "prior_df"),
         (lambda i, o, t: lira(i, o, t, mode="offline", views="joint"), "one-sided"),
-        (lambda i, o, t: difficulty_calibration(np.full_like(o, np.nan), t), "0 where 1 is needed"),
+        (lambda _i, o, t: difficulty_calibration(np.full_like(o, np.nan), t), "0 where 1 is needed"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(call, message: str) -> None:  # type: ignore[no-untyped-def]
@@ -233,7 +233,9 @@ def test_the_spread_of_members_used_for_others_is_caught() -> None:
     right = trials(seen, GAMES["privacy"], Lira("offline"))
     assert uniform(right.scores[~right.positive])
     inside, outside = np.where(given, phi, np.nan), np.where(given, np.nan, phi)
-    narrow = Predictive(Moments.of(outside).mean, Predictive.of(Moments.of(inside), "record", 4.0).scale, None, np.zeros(1))
+    narrow = Predictive(
+        Moments.of(outside).mean, Predictive.of(Moments.of(inside), "record", 4.0).scale, None, np.zeros(1)
+    )
     assert not uniform(-narrow.log_upper(phi)[~given])
 
 
