@@ -50,6 +50,12 @@ class Worlds:
     delta: float
 
 
+def _reach(trials: int, rate: float, side: int) -> float:
+    """What a binomial count leaves on that side with a chance below ``_OUTSIDE`` (Bernstein)."""
+    nats, variance = -math.log(_OUTSIDE), trials * rate * (1 - rate)
+    return trials * rate + side * (nats / 3 + math.sqrt(nats**2 / 9 + 2 * nats * variance))
+
+
 def probability(least: IntArray, worlds: Worlds, p0: FloatArray, p1: FloatArray) -> FloatArray:
     """P(C) at rates ``(p0, p1)``, from above by less than 1e-8 of itself.
 
@@ -60,10 +66,11 @@ def probability(least: IntArray, worlds: Worlds, p0: FloatArray, p1: FloatArray)
         p1: rates of hits, (m,).
     """
     found, last = np.empty(p0.shape), int(np.searchsorted(least, worlds.positives + 1)) - 1
-    for start in range(0, len(p0), 16):
-        part = slice(start, start + 16)
-        left = max(0, int(binom.ppf(_OUTSIDE, worlds.negatives, p0[part].min())) - 1)
-        right = min(last, int(binom.isf(_OUTSIDE, worlds.negatives, p0[part].max())) + 1)
+    together = max(16, 20_000 // worlds.negatives)
+    for start in range(0, len(p0), together):
+        part = slice(start, start + together)
+        left = max(0, math.floor(_reach(worlds.negatives, float(p0[part].min()), -1)))
+        right = min(last, math.ceil(_reach(worlds.negatives, float(p0[part].max()), 1)))
         alarms = np.arange(left, max(right, left - 1) + 1)
         needed = least[alarms].astype(float)
         # P(x1 >= m) = I_p1(m, n1 - m + 1)

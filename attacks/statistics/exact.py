@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from certify.attacks.statistics.boundary import Arm, Worlds, largest, probability
@@ -130,7 +131,13 @@ def _lower_bound(counts: Counts, delta: float, confidence: float) -> float:
         return float(probability(least, order, *arm.point(arm.length * shares)).max())
 
     shares = np.sin(np.linspace(0, np.pi / 2, 33)[1:]) ** 2
-    epsilon = _halved(lambda e: max(reached(e, side, shares) for side in (False, True)) <= alpha, 0.0, _LARGEST, 1e-5)
+
+    def excess(epsilon: float) -> float:
+        return math.log(max(reached(epsilon, side, shares) for side in (False, True)) / alpha)
+
+    if excess(0.0) >= 0:
+        return 0.0
+    epsilon = float(brentq(excess, 0.0, _LARGEST, xtol=1e-5))
     slack = 1e-4
     while epsilon > slack:
         found = [largest(Arm(order, epsilon - slack, side), least, alpha, 0.0) for side in (False, True)]

@@ -177,7 +177,9 @@ class Roc:
         rate, error = as_rate(fpr, "fpr"), down(1 - as_confidence(confidence)) / 4
         n, value = self.negatives, self._hits_with(math.floor(rate * self.negatives * (1 + 1e-12))) / self.positives
         # {s above the (k+1)-th negative} has an FPR of at most V_(k+1), and V_(k+1) > fpr has the chance P(Bin(n, fpr) <= k)
-        safe, beyond = int(binom.ppf(error, n, rate)) - 1, int(binom.isf(error, n, rate)) + 1
+        counts = np.arange(n + 1)
+        safe = int(np.searchsorted(binom.cdf(counts, n, rate), error, side="right")) - 1
+        beyond = n + 1 - int(np.searchsorted(binom.sf(counts - 1, n, rate)[::-1], error, side="right"))
         low = lowest_rate(self._hits_with(safe), self.positives, error) if safe >= 0 else 0.0
         # {s at least the k-th negative} has an FPR of at least V_(k), and V_(k) < fpr has the chance P(Bin(n, fpr) >= k)
         high = 1.0
