@@ -64,8 +64,8 @@ def ranking_figure(ranking: Ranking) -> str:
 
     def paint(axes: "Axes") -> None:
         for height, item in enumerate(rows):
-            ends = [end if _finite(end) else item.value for end in (item.lower, item.upper)]
-            axes.hlines(height, *ends, color=ACCENT, linewidth=4, alpha=0.35)
+            left, right = (end if _finite(end) else item.value for end in (item.lower, item.upper))
+            axes.hlines(height, left, right, color=ACCENT, linewidth=4, alpha=0.35)
             axes.plot([item.value], [height], "o", color=ACCENT, markersize=6)
         axes.set_yticks(range(len(rows)), [f"row {item.row:,}" for item in rows])
         axes.tick_params(axis="y", length=0)

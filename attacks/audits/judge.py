@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def findings_of(
     return listed
 
 
-def _names(found: Membership, side: Side, slice_name: str, what: str) -> dict[str, str]:
+def _names(found: Membership, side: Side, slice_name: str, what: str) -> dict[str, Any]:
     info = ATTACKS[found.attack]
     parts = [found.attack, found.game.name, side.direction.partition("-")[0], what]
     return {
@@ -193,7 +194,7 @@ def _settled(one: Finding, level: float | None, alpha: float) -> Finding:
     return replace(one, adjusted_p=level, verdict=Verdict.INCONCLUSIVE if doubtful else one.verdict)
 
 
-def _power(decision: Decision) -> dict[str, float | int | None]:
+def _power(decision: Decision) -> dict[str, Any]:
     """What the audit would have seen, and what it would take to settle: half of the shadow models are references."""
     return {
         "minimum_detectable": min(1.0, decision.detectable),

@@ -70,7 +70,7 @@ def rank_records(
         score = np.where(error > 0, gap / np.sqrt(error), np.where(gap == 0, 0.0, np.sign(gap) * np.inf))
         spread = np.sqrt(((n - 1) * var_n + (m - 1) * var_m) / (n + m - 2))
         unit = np.where(spread > 0, spread, 1.0)
-    p = 2 * student.sf(np.abs(score), freedom)
+    p = np.asarray(2 * student.sf(np.abs(score), freedom))
     half = student.isf((1 - confidence) / 2, freedom) * np.sqrt(error)
     adjusted = benjamini_hochberg(p)
     order = np.lexsort((known, -np.abs(gap / unit), p))

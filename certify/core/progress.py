@@ -38,14 +38,18 @@ class _Bars:
 
     def update(self, task: int, done: int) -> None:
         if self._progress is not None:
+            from rich.progress import TaskID
+
             due = time.monotonic() - self._drawn >= _PAUSE
             self._drawn = time.monotonic() if due else self._drawn
-            self._progress.update(task, completed=done, refresh=due)
+            self._progress.update(TaskID(task), completed=done, refresh=due)
 
     def remove(self, task: int) -> None:
         if self._progress is None:
             return
-        self._progress.remove_task(task)
+        from rich.progress import TaskID
+
+        self._progress.remove_task(TaskID(task))
         if not self._progress.tasks:
             self.close()
 

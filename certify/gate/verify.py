@@ -12,7 +12,7 @@ from certify.core.errors import CertifyError, InputError, TamperedError
 from certify.core.files import decode, open_input, read_bytes
 from certify.core.verdict import Verdict, worst
 from certify.gate.booked import booking_of
-from certify.gate.check import check_inputs
+from certify.gate.check import check_inputs, check_loaded
 from certify.gate.inputs import load_inputs
 from certify.gate.ledger import Ledger
 from certify.gate.load import LoadedSpec, load_spec
@@ -20,6 +20,8 @@ from certify.gate.release import booked_files, sha256
 from certify.reports.schema import Document, FileDigest, fields_of, parse_document
 
 _NOT_COMPARED = {"created", "tool", "release", "evidence", "exit_code", "verdict"}
+_OF_THE_RUN = {"seconds", "forecast_seconds", "from_cache"}
+"""How an audit was run, not what it found."""
 _OF_THE_LEDGER = {"ledger", "tombstones"}
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
 
@@ -163,7 +165,7 @@ def _booked(ledger: Ledger, content: bytes, sequence: int) -> Finding:
 def _recomputed(spec: Path, document: Document) -> list[Finding]:
     """A fresh check, compared field by field."""
     try:
-        fresh = check_inputs(load_inputs(_without_ledger(spec))).report
+        fresh = _checked_again(_without_ledger(spec))
     except CertifyError as error:
         return [Finding("recomputation", Verdict.FAIL, f"the check cannot be repeated: {error}")]
     changed: list[str] = []
@@ -175,6 +177,12 @@ def _recomputed(spec: Path, document: Document) -> list[Finding]:
     findings = [Finding(field, Verdict.FAIL, "is not what a fresh computation gives") for field in changed]
     note = f"; {len(close)} numbers differ within rounding (first: {close[0]})" if close else ""
     return findings or [Finding("recomputation", Verdict.PASS, f"every number and statement computed again{note}")]
+
+
+def _checked_again(loaded: LoadedSpec) -> Document:
+    if loaded.spec.release.kind == "torch":
+        return check_loaded(loaded).report
+    return check_inputs(load_inputs(loaded)).report
 
 
 def _as_of(version: str, fresh: Document) -> Document:
@@ -203,6 +211,9 @@ def _comparable(document: Document) -> dict[str, Any]:
     content = {key: value for key, value in document.to_dict().items() if key not in _NOT_COMPARED}
     content["checks"] = [entry for entry in content["checks"] if entry["id"] not in _OF_THE_LEDGER]
     content["assumptions"] = [item for item in content["assumptions"] if item["id"] != "noise"]
+    if content["audit"] is not None:
+        design = content["audit"]["design"]
+        content["audit"]["design"] = {key: value for key, value in design.items() if key not in _OF_THE_RUN}
     content["policy"].pop("max_total_mu")
     content["reproduction"].pop("command")
     comparable: dict[str, Any] = _without_paths(content)

@@ -66,9 +66,10 @@ def _entry(one: Finding) -> CheckEntry:
     )
     where = "" if one.slice == "all" else f", {one.slice} records"
     direction = "" if one.direction is None else f", {one.direction}"
+    bound = ", epsilon" if one.statistic.startswith("epsilon") else ""
     return CheckEntry(
         id=one.id,
-        title=f"{one.title}: {one.game}{direction}{where}",
+        title=f"{one.title}: {one.game}{direction}{where}{bound}",
         verdict=one.verdict,
         summary=f"{one.statistic} {one.value:.3g}{upper}{limit}{_p(one)}",
         measured=one.value,
@@ -80,7 +81,7 @@ def _entry(one: Finding) -> CheckEntry:
 
 def _p(one: Finding) -> str:
     level = one.p_value if one.adjusted_p is None else one.adjusted_p
-    return "" if level is None else f"; p = {level:.2g} against retraining"
+    return "" if level is None or one.verdict is Verdict.PASS else f"; p = {level:.2g} against retraining"
 
 
 def _remedy(one: Finding) -> str | None:

@@ -13,7 +13,7 @@ from certify.unlearners import Request, Unlearner
 from certify.unlearners.registry import build, names
 
 if TYPE_CHECKING:
-    from certify.attacks.fleets import Block
+    from certify.attacks.fleets.blocks import Block
     from certify.models.networks.state import State
     from certify.unlearners.networks.task import NetworkTask
 

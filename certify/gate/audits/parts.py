@@ -62,7 +62,7 @@ def _design(seen: Seen) -> parts.AuditDesign:
     task = None if seen.inputs is None else seen.inputs.task
     retrained = 0 if seen.review is None else seen.review.retrained.models
     return parts.AuditDesign(
-        source=seen.source,  # type: ignore[arg-type]  # one of the three
+        source=seen.source,
         method=seen.method,
         reference="retrain",
         models=retrained if fleet is None else fleet.models,

@@ -79,7 +79,7 @@ def plan_of(loaded: LoadedSpec) -> Plan:
     epsilon = given.max_epsilon_lower_bound or policy.epsilon
     limit = given.max_tpr_at_fpr
     fpr = 0.01 if limit is None else limit.fpr
-    games = tuple(dict.fromkeys(given.games))
+    games: tuple[str, ...] = tuple(dict.fromkeys(given.games))
     rates = {game: limit.tpr if limit else rate_limit(game, fpr, epsilon, policy.delta) for game in games}
     return Plan(
         membership=tuple(name for name in given.attacks if kinds[name] == "membership"),

@@ -9,6 +9,7 @@ from scipy.special import softmax
 from certify.attacks.audits.findings import Finding
 from certify.attacks.audits.request import RequestAudit, audit_distances, audit_release, predicted_p, require_retrained
 from certify.attacks.distances import function_distances, weight_distances
+from certify.attacks.distances.parameters import Metric
 from certify.attacks.registry import ATTACKS
 from certify.attacks.relearning import Curve, relearn
 from certify.attacks.scores.phi import phi
@@ -29,7 +30,7 @@ _PASSES = 5
 """Of the fine-tune that looks for what comes back."""
 _SAMPLE = 2000
 """Retained records, at most, on which predictions are compared."""
-_DISTANCES = ("l2", "relative", "cosine")
+_DISTANCES: tuple[Metric, ...] = ("l2", "relative", "cosine")
 
 
 @dataclass(eq=False)
