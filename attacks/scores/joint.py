@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from certify.attacks.scores.student import Variance
+from certify.attacks.scores.student import LOST, Variance
 from certify.core.arrays import AnyArray, FloatArray, IntArray
 
 _BLOCK = 2**21
@@ -19,11 +19,13 @@ class JointMoments:
         count: references of each record, (N,).
         mean: (N, A).
         scatter: sum of outer products about the mean, (N, A, A).
+        values: what they are of, (K, N, A), not copied.
     """
 
     count: IntArray
     mean: FloatArray
     scatter: FloatArray
+    values: AnyArray
 
     @classmethod
     def of(cls, values: AnyArray) -> "JointMoments":
@@ -40,16 +42,23 @@ class JointMoments:
             mean[part] = np.where(there, block, 0.0).sum(axis=0) / np.maximum(count[part], 1)[:, None]
             centred = np.where(there, block - mean[part], 0.0)
             scatter[part] = np.einsum("kna,knb->nab", centred, centred)
-        return cls(count, mean, scatter)
+        return cls(count, mean, scatter, values)
 
-    def without(self, row: FloatArray) -> "JointMoments":
-        """Without one model, whose values (N, A) were among them where they are not NaN."""
-        there = ~np.asarray(np.isnan(row).any(axis=1))
+    def without(self, row: int) -> "JointMoments":
+        """Without one model; anew where that one was nearly all of the scatter."""
+        own = np.asarray(self.values[row], dtype=np.float64)
+        there = ~np.asarray(np.isnan(own).any(axis=1))
         left = self.count - there
-        step, some = np.where(there[:, None], row - self.mean, 0.0), np.maximum(left, 1)
+        step, some = np.where(there[:, None], own - self.mean, 0.0), np.maximum(left, 1)
         mean = np.where(left[:, None] > 0, self.mean - step / some[:, None], 0.0)
         scatter = self.scatter - (self.count / some)[:, None, None] * step[:, :, None] * step[:, None, :]
-        return JointMoments(left, mean, np.where(left[:, None, None] > 1, scatter, 0.0))
+        scatter = np.where(left[:, None, None] > 1, scatter, 0.0)
+        after, before = (np.trace(one, axis1=1, axis2=2) for one in (scatter, self.scatter))
+        lost = np.flatnonzero((after < LOST * before) & (left > 1))
+        if lost.size:
+            again = JointMoments.of(np.delete(self.values[:, lost], row, axis=0))
+            mean[lost], scatter[lost] = again.mean, again.scatter
+        return JointMoments(left, mean, scatter, self.values)
 
     def pooled(self) -> FloatArray:
         """Covariance within records, over all of them, (A, A)."""

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from certify.attacks.scores.log_mean import LogMean, log_p
 from certify.attacks.scores.references import Target, reference_values, require_references, target_values
 from certify.core.arguments import as_number
 from certify.core.arrays import AnyArray, FloatArray
@@ -52,60 +53,14 @@ class Rmia:
         if outside.ndim != 2:
             raise InputError("several views are not for RMIA", where="rmia", mend="give one, or average phi over them")
         online = self.mode == "online"
-        return _FittedRmia(self, _LogMean.of(inside) if online else None, _LogMean.of(outside))
-
-
-@dataclass(frozen=True, eq=False)
-class _LogMean:
-    """Logarithm of the mean probability of each record over references, with one of them left out or not.
-
-    Everything is relative to the largest one, so that references that all say the same have that as their mean to the last bit:
-    ties stay ties.
-    """
-
-    phi: FloatArray
-    top: FloatArray
-    total: FloatArray
-    count: AnyArray
-
-    @classmethod
-    def of(cls, phi: FloatArray) -> "_LogMean":
-        highest = np.full(phi.shape[1], -np.inf)
-        count = np.zeros(phi.shape[1], dtype=np.int64)
-        for row in phi:  # a row at a time: no second array of this size
-            np.fmax(highest, row, out=highest)
-            count += ~np.isnan(row)
-        top = _log_p(np.where(count > 0, highest, 0.0))
-        total = np.zeros(phi.shape[1])
-        for row in phi:
-            total += _relative(row, top)
-        return cls(phi, top, total, count)
-
-    def without(self, row: int | None) -> FloatArray:
-        if row is None:
-            return self._log(self.top, self.total, self.count)
-        own = _relative(self.phi[row], self.top)
-        left, total, top = self.count - ~np.isnan(self.phi[row]), self.total - own, self.top
-        lost = np.flatnonzero((own > 0) & (total < 1e-3 * self.total) & (left > 0))
-        if lost.size:  # nearly all of the sum was this model's: subtracting it would leave rounding alone
-            others = np.delete(self.phi[:, lost], row, axis=0)
-            again = _LogMean.of(others)
-            top, total = top.copy(), total.copy()
-            top[lost], total[lost] = again.top, again.total
-        return self._log(top, total, left)
-
-    @staticmethod
-    def _log(top: FloatArray, total: FloatArray, count: AnyArray) -> FloatArray:
-        with np.errstate(divide="ignore"):
-            means = top + np.log(np.maximum(total, 0.0) / np.maximum(count, 1))
-        return np.asarray(np.where(count > 0, means, np.nan))
+        return _FittedRmia(self, LogMean.of(inside) if online else None, LogMean.of(outside))
 
 
 @dataclass(frozen=True, eq=False)
 class _FittedRmia:
     attack: Rmia
-    inner: _LogMean | None
-    outer: _LogMean
+    inner: LogMean | None
+    outer: LogMean
 
     def score(self, target: Target) -> FloatArray:
         if target.population is None or not np.any(target.population):
@@ -114,7 +69,7 @@ class _FittedRmia:
                 where="rmia",
                 mend="keep some records out of each model",
             )
-        ratio = _log_p(target.values) - self._log_prior(target.row)
+        ratio = log_p(target.values) - self._log_prior(target.row)
         them = np.asarray(target.population) & np.isfinite(ratio)
         pool, size = ratio[them], int(them.sum())
         beaten = _beaten(ratio, pool, self.attack.gamma)
@@ -183,13 +138,13 @@ def rmia(
     require_references(outside, 1, "out_confidences", "rmia")
     require_references(crowd, 1, "population_confidences", "rmia")
     online = attack.mode == "online"
-    inner = _LogMean.of(inside).without(None) if online else None
-    prior = _log_prior(inner, _LogMean.of(outside).without(None), attack.a)
-    mean = _LogMean.of(crowd).without(None)
+    inner = LogMean.of(inside).without(None) if online else None
+    prior = _log_prior(inner, LogMean.of(outside).without(None), attack.a)
+    mean = LogMean.of(crowd).without(None)
     crowd_prior = mean if online else _log_prior(None, mean, attack.a)
     scores = np.stack(
         [
-            _beaten(_log_p(x) - prior, _log_p(z) - crowd_prior, gamma) / crowd.shape[1]
+            _beaten(log_p(x) - prior, log_p(z) - crowd_prior, gamma) / crowd.shape[1]
             for x, z in zip(targets, their, strict=True)
         ]
     )
@@ -222,7 +177,7 @@ def tuned_a(
             where="tuned_a",
             mend="give one row a reference model, the same models in all three",
         )
-    outer, mean, tried = _LogMean.of(np.where(given, np.nan, values)), _LogMean.of(crowd), np.linspace(0, 1, grid)
+    outer, mean, tried = LogMean.of(np.where(given, np.nan, values)), LogMean.of(crowd), np.linspace(0, 1, grid)
     areas = np.zeros((0, grid))
     for row in range(len(values)):
         left = outer.count - ~given[row] > 0
@@ -232,8 +187,8 @@ def tuned_a(
         found = [
             _area(
                 _beaten(
-                    _log_p(values[row, left]) - _log_prior(None, own, a),
-                    _log_p(crowd[row]) - _log_prior(None, their, a),
+                    log_p(values[row, left]) - _log_prior(None, own, a),
+                    log_p(crowd[row]) - _log_prior(None, their, a),
                     gamma,
                 ),
                 given[row, left],
@@ -248,17 +203,6 @@ def tuned_a(
             mend="give more reference models, trained on random halves",
         )
     return float(tried[areas.mean(axis=0).argmax()])
-
-
-def _log_p(phi: FloatArray) -> FloatArray:
-    """``log 1 / (1 + exp(-phi))``."""
-    return np.asarray(np.minimum(phi, 0.0) - np.log1p(np.exp(-np.abs(phi))))
-
-
-def _relative(phi: FloatArray, top: FloatArray) -> FloatArray:
-    """Probabilities divided by the largest; 0 where a model is no reference."""
-    there = ~np.isnan(phi)
-    return np.where(there, np.exp(_log_p(np.where(there, phi, 0.0)) - np.where(there, top, 0.0)), 0.0)
 
 
 def _log_prior(inner: FloatArray | None, outer: FloatArray, a: float) -> FloatArray:
