@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from certify.attacks.distances.exchange import Exchange, energy, exchange
+from certify.attacks.distances.exchange import BoolArray, Exchange, energy, exchange
 from certify.attacks.distances.parameters import Tensors, plain
 from certify.attacks.estimates import Estimate
 from certify.core.arrays import FloatArray
@@ -38,7 +38,7 @@ class Distance:
         name: of the distance: "l2", "js".
         part: of the model or of the records: "whole", "parameters/0", "forget".
         value: mean distance of unlearned to retrained models.
-        values: mean distance of each unlearned model to the retrained ones, (U,).
+        values: mean distance of each unlearned model to the retrained ones (of other pairs, where there are pairs), (U,).
         null: the same among retrained models: for each of them, its mean distance to the others.
         mean_null: mean of ``null``.
         ratio: ``value / mean_null``: 1 where unlearning is retraining; bootstrap over models, an approximate interval.
@@ -80,6 +80,9 @@ def against_pool(
     unlearned from one checkpoint) or too large. For one unlearned model it is the rank of its mean distance among the retrained models' own,
     p at least 1 / (R + 1): 19 retrained models are the fewest that can show anything at 5 %.
 
+    Where pairs are exchanged, the two models of a pair are not compared: they may share their start and be closer than any two
+    retrained models, which do not. What lies between them needs a second retrained model (:func:`against_rows`).
+
     Args:
         name: of the distance.
         part: of the model.
@@ -103,18 +106,24 @@ def against_pool(
             where=f"{name} ({part})",
             mend="give the distances of at least one unlearned and two retrained models, all with all",
         )
+    if np.isnan(matrix).any():
+        raise InputError(
+            "a distance is not a number", where=f"{name} ({part})", mend="give finite weights or predictions"
+        )
     found = exchange(unlearned, retrained, paired=paired, draws=draws, seed=seed)
     between, within = matrix[:unlearned, unlearned:], matrix[unlearned:, unlearned:].copy()
     np.fill_diagonal(within, 0.0)
     null = within.sum(axis=1) / (retrained - 1)
+    counted = ~np.eye(unlearned, dtype=bool) if found.paired else np.ones(between.shape, dtype=bool)
+    values = np.where(counted, between, 0.0).sum(axis=1) / counted.sum(axis=1)
     return Distance(
         name,
         part,
-        float(between.mean()),
-        between.mean(axis=1),
+        float(values.mean()),
+        values,
         null,
         float(null.mean()),
-        _pool_ratio(between, within, paired=found.paired, confidence=confidence, seed=seed),
+        _pool_ratio(between, within, counted, paired=found.paired, confidence=confidence, seed=seed),
         found.p_value(energy(matrix, found.labels)),
         found.floor(mirrored=True),
         _words("energy distance" if unlearned > 1 else "rank of the mean distance", found),
@@ -282,19 +291,28 @@ def _projected(
     return np.asarray(first / length), np.asarray(second / length)
 
 
-def _pool_ratio(between: FloatArray, within: FloatArray, *, paired: bool, confidence: float, seed: int) -> Estimate:
-    """Ratio of means with a bootstrap over models; copies of one model do not count as two that agree."""
+def _pool_ratio(
+    between: FloatArray, within: FloatArray, counted: BoolArray, *, paired: bool, confidence: float, seed: int
+) -> Estimate:
+    """Ratio of means with a bootstrap over models; copies of one model, or of one pair, are not compared with each other."""
     generator, (first, second) = stream(seed, "bootstrap"), between.shape
     rows = generator.multinomial(first, np.full(first, 1 / first), RESAMPLES).astype(np.float64)
     columns = (
         rows if paired else generator.multinomial(second, np.full(second, 1 / second), RESAMPLES).astype(np.float64)
     )
-    pairs = second**2 - (columns**2).sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inside = ((columns @ within) * columns).sum(axis=1) / pairs
-    outside = ((rows @ between) * columns).sum(axis=1) / (first * second)
-    value = _divide(between.mean(), within.sum() / (second * (second - 1)))
-    return _interval(float(value), _divide(outside, inside)[pairs > 0], confidence, min(first, second))
+    others = ~np.eye(second, dtype=bool)
+    outside = _weighted(between, counted, np.ones((1, first)), np.ones((1, second)))
+    inside = _weighted(within, others, np.ones((1, second)), np.ones((1, second)))
+    resampled = _divide(_weighted(between, counted, rows, columns), _weighted(within, others, columns, columns))
+    value = float(_divide(outside, inside)[0])
+    return _interval(value, resampled[~np.isnan(resampled)], confidence, min(first, second))
+
+
+def _weighted(matrix: FloatArray, counted: BoolArray, rows: FloatArray, columns: FloatArray) -> FloatArray:
+    """Mean of the entries that count, row i and column j as often as drawn; NaN where none was drawn."""
+    total = ((rows @ np.where(counted, matrix, 0.0)) * columns).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / ((rows @ counted.astype(np.float64)) * columns).sum(axis=1))
 
 
 def _divide(value: FloatArray | float, null: FloatArray | float) -> FloatArray:

@@ -27,11 +27,12 @@ def mia_efficacy(
     """The share of forgotten records called non-members by one model, in [0, 1].
 
     Args:
-        retain: confidence in the true class of retained records under the model, (n,); as many as test records are drawn.
+        retain: confidence in the true class of retained records under the model, (n,). The longer of this and ``test`` is drawn down to the shorter: with
+            unequal numbers the machine may call everything by the name of the more numerous.
         forget: the same of forgotten records.
         test: the same of records never trained on.
         classifier: "svm" as published (needs scikit-learn), or "logistic", another score by the same recipe: name it so.
-        seed: of the draw of retained records.
+        seed: of the draw.
 
     Raises:
         InputError: no records of a kind, or a confidence that is not finite.
@@ -41,8 +42,8 @@ def mia_efficacy(
     for name, value in (("retain", known), ("forget", asked), ("test", unseen)):
         if value.ndim != 1 or not value.size or not np.isfinite(value).all():
             raise InputError("needs finite confidences", where=f"mia_efficacy.{name}", mend="give one a record")
-    if len(known) > len(unseen):
-        known = stream(seed, "mia-efficacy").choice(known, len(unseen), replace=False)
+    size, generator = min(len(known), len(unseen)), stream(seed, "mia-efficacy")
+    known, unseen = (v if len(v) == size else generator.choice(v, size, replace=False) for v in (known, unseen))
     x = np.concatenate([known, unseen])
     member = np.arange(len(x)) < len(known)
     attack = _logistic if classifier == "logistic" else _svm

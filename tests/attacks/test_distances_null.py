@@ -176,14 +176,14 @@ def test_the_ratio_s_interval_covers_one_for_honest_retrains() -> None:
 
 def test_directional_p_values_are_valid_where_the_direction_knows_no_labels() -> None:
     generator, paired, free, student = np.random.default_rng(7), [], [], []
-    for run in range(RUNS):
+    for run in range(400):
         one, two = generator.standard_t(5, size=(10, 8)), generator.standard_t(5, size=(10, 8))
         middle = 0.5 * (one + two)  # the gradient of |w|^2 at the middle of each pair
-        first = directional({"w": one}, {"w": two}, {"w": middle}, draws=199, seed=run)
+        first = directional({"w": one}, {"w": two}, {"w": middle}, draws=99, seed=run)
         paired.append(first.p_value)
         student.append(first.t_p_value)
         pooled = np.concatenate([one, two]).mean(axis=0)
-        free.append(directional({"w": one}, {"w": two}, {"w": pooled}, paired=False, draws=199, seed=run).p_value)
+        free.append(directional({"w": one}, {"w": two}, {"w": pooled}, paired=False, draws=99, seed=run).p_value)
     for found in (paired, free, student):
         rarely(found)
         used_up(found, 0.25, 0.7)

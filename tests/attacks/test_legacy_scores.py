@@ -32,9 +32,9 @@ def brute_epsilon(one: np.ndarray, two: np.ndarray, step: float = 0.01, delta: f
     larger, smaller = (two, one) if np.median(two) > np.median(one) else (one, two)
     narrow, wide = (two, one) if np.ptp(one) >= np.ptp(two) else (one, two)
     width, pool = np.ptp(narrow), np.concatenate([one, two])
-    rates = [(np.mean(larger >= t), np.mean(smaller >= t)) for t in np.arange(pool.min(), pool.max() + step, step)]
-    for right in np.arange(narrow.min() + width - 2, narrow.max() + 2, 5 * step):
-        for left in np.arange(right - width - 2, right - width + 2, 5 * step):
+    rates = [(np.mean(larger >= t), np.mean(smaller >= t)) for t in np.arange(pool.min(), pool.max() + step, 2 * step)]
+    for right in np.arange(narrow.min() + width - 2, narrow.max() + 2, 10 * step):
+        for left in np.arange(right - width - 2, right - width + 2, 10 * step):
             rates.append(tuple(np.mean((left <= s) & (s <= right)) for s in (narrow, wide)))  # noqa: PERF401
     best = 0.0
     for tpr, fpr in rates:
