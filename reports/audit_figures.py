@@ -76,9 +76,10 @@ def ranking_figure(ranking: Ranking) -> str:
 
 
 def _legend(axes: "Axes") -> None:
-    """Above the axes, in the way of no curve."""
+    """Above the axes, in the way of no curve; long names one below the other."""
+    letters = sum(map(len, axes.get_legend_handles_labels()[1]))
     axes.legend(
-        frameon=False, loc="lower left", bbox_to_anchor=(-0.14, 1.0), ncols=3, borderaxespad=0, fontsize=9.5,
+        frameon=False, loc="lower left", bbox_to_anchor=(-0.14, 1.0), ncols=3 if letters < 40 else 1, borderaxespad=0, fontsize=9.5,
         columnspacing=1, handlelength=1.6, handletextpad=0.5,
     )  # fmt: skip
 
