@@ -79,7 +79,7 @@ def _legend(axes: "Axes") -> None:
     """Above the axes, in the way of no curve; long names one below the other."""
     letters = sum(map(len, axes.get_legend_handles_labels()[1]))
     axes.legend(
-        frameon=False, loc="lower left", bbox_to_anchor=(-0.14, 1.0), ncols=3 if letters < 40 else 1, borderaxespad=0, fontsize=9.5,
+        frameon=False, loc="lower left", bbox_to_anchor=(-0.14, 1.03), ncols=3 if letters < 40 else 1, borderaxespad=0, fontsize=9.5,
         columnspacing=1, handlelength=1.6, handletextpad=0.5,
     )  # fmt: skip
 
@@ -115,7 +115,7 @@ def _roc(axes: "Axes", curve: RocCurve) -> None:
     floor = min(10.0 ** math.floor(math.log10(smallest)), 0.1)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.plot([floor, 1], [floor, 1], color=MUTED, linestyle=(0, (1, 2)), linewidth=1.4, label="guessing")
+    axes.plot([floor, 1], [floor, 1], color=SOFT, linestyle=(0, (1, 2.5)), linewidth=1.2, label="guessing")
     null = _columns((curve.null_fpr, curve.null_tpr, curve.null_lower, curve.null_upper), floor)
     _steps(axes, null, color=SOFT, label="retrained", dashed=True)
     _steps(axes, _columns((curve.fpr, curve.tpr, curve.lower, curve.upper), floor), color=ACCENT, label="unlearned")
