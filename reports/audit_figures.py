@@ -18,18 +18,21 @@ ROWS = 40
 """Distances that are drawn; the table has them all."""
 DOTS = 60
 """Dots of a row."""
+CURVES = 12
+"""ROC curves, and histograms, that are drawn; the table has the numbers of every curve."""
+_COLUMNS = 400  # a curve of thousands of steps has no more than that many that can be seen
 _LARGEST = 1e100  # beyond, the arithmetic of an axis leaves the floats
 _DASHED = (0, (4, 2))
 
 
 def roc_figures(audit: Audit) -> list[str]:
-    """One figure a curve."""
-    return [_roc_figure(curve, f"roc{place}") for place, curve in enumerate(audit.roc)]
+    """One figure a curve; empty text for those beyond the first twelve."""
+    return [_roc_figure(curve, f"roc{place}") if place < CURVES else "" for place, curve in enumerate(audit.roc)]
 
 
 def histogram_figures(audit: Audit) -> list[str]:
     """One figure a histogram; empty text where the edges have no place on an axis."""
-    return [_histogram_figure(item, f"scores{place}") for place, item in enumerate(audit.histograms)]
+    return [_histogram_figure(item, f"scores{place}") for place, item in enumerate(audit.histograms[:CURVES])]
 
 
 def relearning_figures(audit: Audit) -> list[str]:
@@ -64,8 +67,8 @@ def ranking_figure(ranking: Ranking) -> str:
 
     def paint(axes: "Axes") -> None:
         for height, item in enumerate(rows):
-            ends = [end if _finite(end) else item.value for end in (item.lower, item.upper)]
-            axes.hlines(height, *ends, color=ACCENT, linewidth=4, alpha=0.35)
+            low, high = (end if _finite(end) else item.value for end in (item.lower, item.upper))
+            axes.hlines(height, low, high, color=ACCENT, linewidth=4, alpha=0.35)
             axes.plot([item.value], [height], "o", color=ACCENT, markersize=6)
         axes.set_yticks(range(len(rows)), [f"row {item.row:,}" for item in rows])
         axes.tick_params(axis="y", length=0)
@@ -130,8 +133,17 @@ def _roc(axes: "Axes", curve: RocCurve) -> None:
 
 def _columns(columns: Sequence[Sequence[float]], floor: float) -> list[tuple[float, ...]]:
     """Points by rising rate, nothing below the floor of the axes; columns that are missing stay away."""
-    rows = sorted(zip(*(column for column in columns if column), strict=True))
+    rows = _visible(sorted(zip(*(column for column in columns if column), strict=True)), floor)
     return [tuple(max(value, floor * 0.9) for value in column) for column in zip(*rows, strict=True)]
+
+
+def _visible(rows: list[tuple[float, ...]], floor: float) -> list[tuple[float, ...]]:
+    """Of the rows that fall on one column of the logarithmic axis, the last one; the first row of all stays."""
+    if len(rows) <= _COLUMNS:
+        return rows
+    width = -math.log10(floor) / _COLUMNS
+    kept = {round(math.log10(max(row[0], floor)) / width): row for row in rows}
+    return [rows[0], *kept.values()]
 
 
 def _steps(axes: "Axes", columns: list[tuple[float, ...]], *, color: str, label: str, dashed: bool = False) -> None:
@@ -148,11 +160,15 @@ def _steps(axes: "Axes", columns: list[tuple[float, ...]], *, color: str, label:
 # ------------------------------------------------------------------------------------------------------------- histograms
 
 
-def _tone(name: str, place: int) -> tuple[str, bool]:
-    """Colour of a world, and whether its line is dashed: the same in every figure."""
+def _tones(names: Sequence[str]) -> list[tuple[str, bool]]:
+    """Colour of each world, and whether its line is dashed: the same in every figure, and no two alike in one."""
     known = {"unlearned": (ACCENT, False), "retrained": (SOFT, True), "original": (OTHER, False)}
-    found = next((tone for word, tone in known.items() if word in name.lower()), None)
-    return found or ((LIMIT, INK)[place % 2], True)
+    spare = iter([(LIMIT, False), (INK, True), (LIMIT, True), (INK, False)])
+    taken: list[tuple[str, bool]] = []
+    for name in names:
+        own = next((tone for word, tone in known.items() if word in name.lower()), None)
+        taken.append(own if own is not None and own not in taken else next(spare, (INK, True)))
+    return taken
 
 
 def _histogram_figure(item: Histogram, name: str) -> str:
@@ -174,9 +190,8 @@ def _closed(edges: Sequence[float]) -> list[float]:
 
 
 def _stairs(axes: "Axes", item: Histogram, edges: list[float]) -> None:
-    for place, part in enumerate(item.series):
+    for part, (color, dashed) in zip(item.series, _tones([part.label for part in item.series]), strict=True):
         total = max(sum(part.counts), 1)
-        color, dashed = _tone(part.label, place)
         shares = [count / total for count in part.counts]
         axes.stairs(shares, edges, fill=True, color=color, alpha=0.14)
         axes.stairs(
@@ -242,8 +257,7 @@ def _relearning_figure(item: RelearningCurve, name: str) -> str:
     words = (f"{clean(item.metric)}, training on {clean(item.kind)}", superscripts(described) + ".")
 
     def paint(axes: "Axes") -> None:
-        for place, (world, band) in enumerate(drawn.items()):
-            color, dashed = _tone(world, place)
+        for (world, band), (color, dashed) in zip(drawn.items(), _tones(list(drawn)), strict=True):
             low, middle, high = (_drawn(column) for column in (band.lower, band.mean, band.upper))
             axes.plot(item.passes, middle, color=color, linestyle=_DASHED if dashed else "-", label=world)
             axes.fill_between(item.passes, low, high, color=color, alpha=0.18, linewidth=0)

@@ -263,6 +263,31 @@ def test_a_long_null_is_thinned_and_keeps_its_ends() -> None:
     assert figures._spread([3.0, 1.0]) == [1.0, 3.0]
 
 
+def test_a_curve_of_many_steps_is_drawn_by_those_that_can_be_seen(audits: ModuleType) -> None:
+    many = tuple((k + 1) / 20_000 for k in range(20_000))
+    rows = figures._visible([(rate, rate) for rate in many], 1e-4)
+    assert 100 < len(rows) <= figures._COLUMNS + 2
+    assert (rows[0], rows[-1]) == ((many[0],) * 2, (1.0, 1.0))
+    assert set(rows) <= {(rate, rate) for rate in many}  # measured points, none made up
+    assert rows == sorted(rows)
+
+
+def test_curves_beyond_the_twelfth_stand_in_the_table(audits: ModuleType) -> None:
+    curve = audits.UNDER.audit.roc[0]
+    nothing = {"histograms": (), "ranking": None, "distances": (), "relearning": ()}
+    many = tuple(curve.model_copy(update={"attack": f"attack {k}"}) for k in range(14))
+    text = page_of(audits.UNDER, audits.UNDER.audit.model_copy(update=nothing | {"roc": many}))
+    assert text.count('role="img"') == 12
+    assert "The first 12 of 14 curves are drawn" in text
+    assert text.count("attack 13") == 3  # its measured points
+
+
+def test_no_two_worlds_of_a_figure_are_drawn_alike() -> None:
+    tones = figures._tones(["unlearned", "retrained", "retrained in the place", "never seen", "original"])
+    assert len(set(tones)) == 5
+    assert figures._tones(["unlearned"]) == tones[:1]
+
+
 def test_rates_of_the_table_are_measured_points(audits: ModuleType) -> None:
     curve = audits.UNDER.audit.roc[0]
     points = figures.at_rates(curve)

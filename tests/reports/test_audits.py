@@ -12,7 +12,16 @@ from pydantic import ValidationError
 from certify.core.errors import InputError
 from certify.core.verdict import Verdict
 from certify.reports.audit_tables import audit_numbers, finding_row
-from certify.reports.audit_wording import BELOW_CHANCE, HONEST, WHY_RETRAIN, audit_verdict, interval, leading, sentence
+from certify.reports.audit_wording import (
+    BELOW_CHANCE,
+    HONEST,
+    WHY_RETRAIN,
+    audit_verdict,
+    interval,
+    leading,
+    measured,
+    sentence,
+)
 from certify.reports.formats import FORMATS, render
 from certify.reports.schema import Audit, Document, contradicts_itself, fields_of, parse_document
 from certify.reports.text import render_text
@@ -135,17 +144,36 @@ def test_each_outcome_has_its_sentence(audits: ModuleType) -> None:
     assert "gives them away as well" in said["audit-over"]
     assert "the limit (at most 0.05) lies inside that interval" in said["audit-inconclusive"]
     assert "About 310 models of each world" in said["audit-inconclusive"]
-    assert "1 of 2 controls did not come out as it must" in said["audit-refused"]
-    assert "No finding of this audit counts" in said["audit-refused"]
+    assert said["audit-refused"].startswith(
+        "The audit is refused. 1 of 2 controls did not come out as it must (original"
+    )
+    assert "counts neither for the method nor against it" in said["audit-refused"]
 
 
-def test_a_misbehaving_control_silences_every_finding(audits: ModuleType) -> None:
+def test_a_misbehaving_control_is_a_refusal_whatever_the_findings_say(audits: ModuleType) -> None:
     assert audit_verdict(audits.REFUSED.audit) is Verdict.REFUSED
-    failing = audits.UNDER.audit.model_copy(update={"controls": audits.REFUSED.audit.controls})
-    assert "A leak was found" not in sentence(failing)
+    passing = audits.PASS.audit.model_copy(update={"controls": audits.REFUSED.audit.controls})
+    assert audit_verdict(passing) is Verdict.REFUSED
+    assert "No leak" not in sentence(passing)
     page = shown(audits.REFUSED, "html")
-    assert "nothing in this table counts" in page
+    assert "what hangs on it counts neither for the method nor against it" in page
     assert "The strongest evidence" not in page
+
+
+def test_a_leak_that_another_attack_found_stays_found(audits: ModuleType) -> None:
+    """The control of one attack says nothing of another: fail comes before refused, as in every check."""
+    failing = audits.UNDER.audit.model_copy(update={"controls": audits.REFUSED.audit.controls})
+    assert audit_verdict(failing) is Verdict.FAIL
+    assert sentence(failing).startswith("A leak was found")
+    assert "1 of 2 controls did not come out as it must" in sentence(failing)
+
+
+def test_many_misbehaving_controls_are_counted_and_three_are_named(audits: ModuleType) -> None:
+    bad = tuple(audits.REFUSED.audit.controls[1].model_copy(update={"name": f"control {k}"}) for k in range(5))
+    said = sentence(audits.REFUSED.audit.model_copy(update={"controls": bad}))
+    assert "5 of 5 controls did not come out as they must" in said
+    assert "; 2 more)" in said
+    assert "control 3" not in said
 
 
 def test_findings_that_decide_nothing_are_no_pass(audits: ModuleType) -> None:
@@ -181,6 +209,11 @@ def test_what_would_have_been_seen_is_not_made_up(audits: ModuleType) -> None:
 def test_a_two_sided_limit_is_named_on_both_sides(audits: ModuleType) -> None:
     audit = audits.PASS.audit.model_copy(update={"strongest": "auc-retrain"})
     assert re.search(r"No leak outside 0\.49\d to 0\.53\d was found \(AUC", sentence(audit))
+
+
+def test_what_has_no_interval_is_given_none(audits: ModuleType) -> None:
+    finding = audits.PASS.audit.findings[0].model_copy(update={"value": 0.87, "lower": 0.87, "upper": 0.87})
+    assert measured(finding) == "0.87 (no interval)"
 
 
 def test_the_limit_is_said_to_be_inside_only_where_it_is(audits: ModuleType) -> None:
