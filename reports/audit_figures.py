@@ -18,18 +18,21 @@ ROWS = 40
 """Distances that are drawn; the table has them all."""
 DOTS = 60
 """Dots of a row."""
+CURVES = 12
+"""ROC curves, and histograms, that are drawn; the table has the numbers of every curve."""
+_COLUMNS = 400  # a curve of thousands of steps has no more than that many that can be seen
 _LARGEST = 1e100  # beyond, the arithmetic of an axis leaves the floats
 _DASHED = (0, (4, 2))
 
 
 def roc_figures(audit: Audit) -> list[str]:
-    """One figure a curve."""
-    return [_roc_figure(curve, f"roc{place}") for place, curve in enumerate(audit.roc)]
+    """One figure a curve; empty text for those beyond the first twelve."""
+    return [_roc_figure(curve, f"roc{place}") if place < CURVES else "" for place, curve in enumerate(audit.roc)]
 
 
 def histogram_figures(audit: Audit) -> list[str]:
     """One figure a histogram; empty text where the edges have no place on an axis."""
-    return [_histogram_figure(item, f"scores{place}") for place, item in enumerate(audit.histograms)]
+    return [_histogram_figure(item, f"scores{place}") for place, item in enumerate(audit.histograms[:CURVES])]
 
 
 def relearning_figures(audit: Audit) -> list[str]:
@@ -64,8 +67,8 @@ def ranking_figure(ranking: Ranking) -> str:
 
     def paint(axes: "Axes") -> None:
         for height, item in enumerate(rows):
-            left, right = (end if _finite(end) else item.value for end in (item.lower, item.upper))
-            axes.hlines(height, left, right, color=ACCENT, linewidth=4, alpha=0.35)
+            low, high = (end if _finite(end) else item.value for end in (item.lower, item.upper))
+            axes.hlines(height, low, high, color=ACCENT, linewidth=4, alpha=0.35)
             axes.plot([item.value], [height], "o", color=ACCENT, markersize=6)
         axes.set_yticks(range(len(rows)), [f"row {item.row:,}" for item in rows])
         axes.tick_params(axis="y", length=0)
@@ -76,9 +79,10 @@ def ranking_figure(ranking: Ranking) -> str:
 
 
 def _legend(axes: "Axes") -> None:
-    """Above the axes, in the way of no curve."""
+    """Above the axes, in the way of no curve; long names one below the other."""
+    letters = sum(map(len, axes.get_legend_handles_labels()[1]))
     axes.legend(
-        frameon=False, loc="lower left", bbox_to_anchor=(-0.14, 1.0), ncols=3, borderaxespad=0, fontsize=9.5,
+        frameon=False, loc="lower left", bbox_to_anchor=(-0.14, 1.03), ncols=3 if letters < 40 else 1, borderaxespad=0, fontsize=9.5,
         columnspacing=1, handlelength=1.6, handletextpad=0.5,
     )  # fmt: skip
 
@@ -114,7 +118,7 @@ def _roc(axes: "Axes", curve: RocCurve) -> None:
     floor = min(10.0 ** math.floor(math.log10(smallest)), 0.1)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.plot([floor, 1], [floor, 1], color=MUTED, linestyle=(0, (1, 2)), linewidth=1.4, label="guessing")
+    axes.plot([floor, 1], [floor, 1], color=SOFT, linestyle=(0, (1, 2.5)), linewidth=1.2, label="guessing")
     null = _columns((curve.null_fpr, curve.null_tpr, curve.null_lower, curve.null_upper), floor)
     _steps(axes, null, color=SOFT, label="retrained", dashed=True)
     _steps(axes, _columns((curve.fpr, curve.tpr, curve.lower, curve.upper), floor), color=ACCENT, label="unlearned")
@@ -129,8 +133,17 @@ def _roc(axes: "Axes", curve: RocCurve) -> None:
 
 def _columns(columns: Sequence[Sequence[float]], floor: float) -> list[tuple[float, ...]]:
     """Points by rising rate, nothing below the floor of the axes; columns that are missing stay away."""
-    rows = sorted(zip(*(column for column in columns if column), strict=True))
+    rows = _visible(sorted(zip(*(column for column in columns if column), strict=True)), floor)
     return [tuple(max(value, floor * 0.9) for value in column) for column in zip(*rows, strict=True)]
+
+
+def _visible(rows: list[tuple[float, ...]], floor: float) -> list[tuple[float, ...]]:
+    """Of the rows that fall on one column of the logarithmic axis, the last one; the first row of all stays."""
+    if len(rows) <= _COLUMNS:
+        return rows
+    width = -math.log10(floor) / _COLUMNS
+    kept = {round(math.log10(max(row[0], floor)) / width): row for row in rows}
+    return [rows[0], *kept.values()]
 
 
 def _steps(axes: "Axes", columns: list[tuple[float, ...]], *, color: str, label: str, dashed: bool = False) -> None:
@@ -147,11 +160,15 @@ def _steps(axes: "Axes", columns: list[tuple[float, ...]], *, color: str, label:
 # ------------------------------------------------------------------------------------------------------------- histograms
 
 
-def _tone(name: str, place: int) -> tuple[str, bool]:
-    """Colour of a world, and whether its line is dashed: the same in every figure."""
+def _tones(names: Sequence[str]) -> list[tuple[str, bool]]:
+    """Colour of each world, and whether its line is dashed: the same in every figure, and no two alike in one."""
     known = {"unlearned": (ACCENT, False), "retrained": (SOFT, True), "original": (OTHER, False)}
-    found = next((tone for word, tone in known.items() if word in name.lower()), None)
-    return found or ((LIMIT, INK)[place % 2], True)
+    spare = iter([(LIMIT, False), (INK, True), (LIMIT, True), (INK, False)])
+    taken: list[tuple[str, bool]] = []
+    for name in names:
+        own = next((tone for word, tone in known.items() if word in name.lower()), None)
+        taken.append(own if own is not None and own not in taken else next(spare, (INK, True)))
+    return taken
 
 
 def _histogram_figure(item: Histogram, name: str) -> str:
@@ -173,9 +190,8 @@ def _closed(edges: Sequence[float]) -> list[float]:
 
 
 def _stairs(axes: "Axes", item: Histogram, edges: list[float]) -> None:
-    for place, part in enumerate(item.series):
+    for part, (color, dashed) in zip(item.series, _tones([part.label for part in item.series]), strict=True):
         total = max(sum(part.counts), 1)
-        color, dashed = _tone(part.label, place)
         shares = [count / total for count in part.counts]
         axes.stairs(shares, edges, fill=True, color=color, alpha=0.14)
         axes.stairs(
@@ -241,8 +257,7 @@ def _relearning_figure(item: RelearningCurve, name: str) -> str:
     words = (f"{clean(item.metric)}, training on {clean(item.kind)}", superscripts(described) + ".")
 
     def paint(axes: "Axes") -> None:
-        for place, (world, band) in enumerate(drawn.items()):
-            color, dashed = _tone(world, place)
+        for (world, band), (color, dashed) in zip(drawn.items(), _tones(list(drawn)), strict=True):
             low, middle, high = (_drawn(column) for column in (band.lower, band.mean, band.upper))
             axes.plot(item.passes, middle, color=color, linestyle=_DASHED if dashed else "-", label=world)
             axes.fill_between(item.passes, low, high, color=color, alpha=0.18, linewidth=0)

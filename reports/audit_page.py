@@ -42,7 +42,7 @@ def _words(audit: Audit) -> dict[str, Any]:
 
 
 def _figures(audit: Audit) -> dict[str, Any]:
-    histograms = zip(audit.histograms, figures.histogram_figures(audit), strict=True)
+    histograms = zip(audit.histograms[: figures.CURVES], figures.histogram_figures(audit), strict=True)
     relearning = zip(audit.relearning, figures.relearning_figures(audit), strict=True)
     return {
         "roc": list(zip(audit.roc, figures.roc_figures(audit), strict=True)),
@@ -50,6 +50,7 @@ def _figures(audit: Audit) -> dict[str, Any]:
         "relearning": [pair for pair in relearning if pair[1]],
         "distances": figures.distance_figure(audit),
         "rows": figures.ROWS,
+        "curves": figures.CURVES,
         "thinned": any(len(item.null_values) > figures.DOTS for item in audit.distances[: figures.ROWS]),
         "ranking": figures.ranking_figure(audit.ranking) if audit.ranking else "",
     }

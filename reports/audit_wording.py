@@ -24,13 +24,12 @@ SOURCES = {
 
 
 def audit_verdict(audit: Audit) -> Verdict | None:
-    """The worst of what decides; refused when a control misbehaved, None when nothing decides.
+    """The worst of what decides, a control that misbehaved being a refusal; None when nothing decides.
 
     The document's own verdict stands on its checks. This one says which sentence the audit gets.
     """
-    if any(not control.ok for control in audit.controls):
-        return Verdict.REFUSED
     deciding = [finding.verdict for finding in audit.findings if finding.verdict is not None]
+    deciding += [Verdict.REFUSED for _ in misbehaved(audit)]
     return worst(deciding) if deciding else None
 
 
@@ -69,8 +68,10 @@ def interval(finding: Finding | Vulnerable) -> str:
 def measured(finding: Finding) -> str:
     """Value and interval.
 
-    A bound is not said twice.
+    A bound is not said twice, and what has no interval is given none.
     """
+    if finding.lower == finding.value == finding.upper:
+        return f"{format_plain(finding.value, 3)} (no interval)"
     ends = interval(finding)
     if finding.value in (finding.lower, finding.upper) and ends.startswith("at "):
         return ends
@@ -121,7 +122,7 @@ def sentence(audit: Audit) -> str:
     if finding is None:
         return "The audit has no finding."
     if verdict is Verdict.FAIL:
-        return _found(finding)
+        return f"{_found(finding)} {_controls(audit)}".rstrip()
     if verdict is Verdict.INCONCLUSIVE:
         return _undecided(finding, audit.design)
     return _not_found(finding) if verdict is Verdict.PASS else _informs(finding)
@@ -177,14 +178,18 @@ def _undecided(finding: Finding, design: AuditDesign) -> str:
 
 
 def _refused(audit: Audit) -> str:
+    return f"The audit is refused. {_controls(audit) or 'A test that decides could not be made.'}"
+
+
+def _controls(audit: Audit) -> str:
+    """Which controls misbehaved, and what that means; empty where none did."""
     bad = misbehaved(audit)
     if not bad:
-        return "The audit is refused: a test that decides could not be made."
-    names = "; ".join(f"{clean(control.name)} {control.expectation}, and {clean(control.summary)}" for control in bad)
-    return (
-        f"The audit is refused: {len(bad)} of {plural(len(audit.controls), 'control')} did not come out as it must "
-        f"({names}). No finding of this audit counts, for the method or against it."
-    )
+        return ""
+    named = [f"{clean(control.name)} {control.expectation}, and {clean(control.summary)}" for control in bad[:3]]
+    more = [f"{len(bad) - 3} more"] if len(bad) > 3 else []
+    many = f"{len(bad)} of {plural(len(audit.controls), 'control')} did not come out as {'it' if len(bad) == 1 else 'they'} must"
+    return f"{many} ({'; '.join([*named, *more])}): what hangs on {'it' if len(bad) == 1 else 'them'} counts neither for the method nor against it."
 
 
 def misbehaved(audit: Audit) -> tuple[Control, ...]:

@@ -59,6 +59,7 @@ def draw(paint: Callable[["Axes"], None], *, name: str, size: tuple[float, float
     style: Any = _STYLE | {"svg.hashsalt": f"certify-{name}"}
     with mpl.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # the page's own fonts draw it
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)  # drawn narrow, not refused
         figure = NewFigure(figsize=size, layout="constrained")
         paint(figure.add_subplot())
         return _inline(figure, name, words)

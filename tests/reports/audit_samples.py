@@ -159,6 +159,11 @@ def findings(verdict: Verdict, shift: float, **leading: object) -> tuple[Finding
     )  # fmt: skip
 
 
+def silenced(found: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """What hangs on a control that misbehaved."""
+    return tuple(one.model_copy(update={"verdict": None, "note": "refused: a control misbehaved"}) for one in found)
+
+
 def roc(shift: float, attack: str = "U-LiRA", slice_: str = "all") -> RocCurve:
     tpr = [gaussian_tpr(shift, rate) for rate in RATES]
     spread = [0.6 * sqrt(rate * (1 - rate) / 128) + 0.002 for rate in RATES]
@@ -285,8 +290,8 @@ def audit(verdict: Verdict, shift: float, *, working: bool = True, **leading: ob
         claim="The unlearned models cannot be told from models retrained without the records.",
         design=design(),
         controls=controls(working=working),
-        findings=findings(verdict, shift, **leading),
-        strongest="auc-retrain" if shift < 0 and verdict is Verdict.FAIL else "u-lira-privacy",
+        findings=findings(verdict, shift, **leading) if working else silenced(findings(verdict, shift)),
+        strongest=None if not working else "auc-retrain" if shift < 0 and verdict is Verdict.FAIL else "u-lira-privacy",
         not_tested=(
             "the two-version attack: whoever kept the original model can compare it with this one",
             "label-only attacks and model inversion",
@@ -306,7 +311,6 @@ def audit(verdict: Verdict, shift: float, *, working: bool = True, **leading: ob
 
 def _checks(found: Audit) -> tuple[CheckEntry, ...]:
     """As the gate makes them: one a deciding finding, one a control, each with its id."""
-    broken = any(not control.ok for control in found.controls)
     entries = [certificates.entry("request", Verdict.PASS, title="erasure request", summary="100 of 800 records found")]
     entries += [
         certificates.entry(
@@ -317,7 +321,7 @@ def _checks(found: Audit) -> tuple[CheckEntry, ...]:
     ]  # fmt: skip
     entries += [
         certificates.entry(
-            item.id, Verdict.REFUSED if broken else item.verdict, title=item.title, measured=item.value, limit=item.limit,
+            item.id, item.verdict, title=item.title, measured=item.value, limit=item.limit,
             summary=f"{item.statistic} {item.value:.3g} against {item.limit:.3g}",
             remedy=None if item.verdict is Verdict.PASS else "retrain, or unlearn with more passes",
         )
