@@ -7,13 +7,14 @@ means** and m is their average. So wealth of 1/alpha refutes m at level alpha (M
 one stops (Ville). Averages of such wealths over shares c fixed beforehand are such wealths too, and stay so over both directions.
 
 At m = the sample's mean every wealth is at most 1 by the same inequality, and each is convex in m: what is not refuted is an interval
-around the sample's mean, whose ends bisection finds from outside. Source: Waudby-Smith and Ramdas 2024 (hedged capital); bets that
+around the sample's mean, whose ends a root finder approaches and then leaves outward. Source: Waudby-Smith and Ramdas 2024 (hedged capital); bets that
 are constant and averaged, as here, need neither an order of the values nor equal means.
 """
 
 import math
 
 import numpy as np
+from scipy.optimize import brentq
 
 from certify.attacks.estimates import Estimate
 from certify.core.arguments import as_number, shown
@@ -21,7 +22,6 @@ from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import ArgumentError, InputError
 from certify.core.rounding import down, up
 
-_STEPS = 40
 _GRID = 2048
 _LOOKS = 4096  # a sequence does not know how long it will be; its stakes suit up to some thousand values
 
@@ -91,13 +91,19 @@ def _log_hedged(values: FloatArray, m: float) -> float:
 
 
 def _end(wealth: "_Wealth", inside: float, outside: float, target: float) -> float:
-    """The nearest refuted point to ``inside`` that bisection finds; ``outside`` where not even that is refuted."""
+    """A refuted point next to one that is not, between ``inside`` and ``outside``; ``outside`` where not even that is refuted."""
     if wealth(outside) < target:
         return outside
-    for _ in range(_STEPS):
-        middle = (inside + outside) / 2
-        inside, outside = (inside, middle) if wealth(middle) >= target else (middle, outside)
-    return outside
+    if wealth(inside) >= target:
+        return inside
+    # cut off above, so that infinities do not mislead the root finder; what it finds is then moved outward until it is refuted
+    found = brentq(lambda m: min(wealth(m) - target, 5.0), inside, outside, xtol=1e-13, rtol=1e-12)
+    step = math.copysign(1e-13, outside - inside)
+    while wealth(found) < target:
+        found, step = found + step, 2 * step
+        if (found - outside) * step >= 0:
+            return outside
+    return float(found)
 
 
 class _Wealth:
@@ -188,21 +194,19 @@ def mean_sequence(values: AnyArray, confidence: float = 0.95) -> tuple[FloatArra
     """
     found = as_values(values)
     target = -math.log1p(-as_level(confidence)) + log_slack(found.size)
-    grid = np.linspace(0, 1, _GRID + 1)
     shares, log_weights = stakes(_LOOKS)
-    wealth = np.zeros((2, _GRID + 1, len(shares)))
-    inside = np.ones(_GRID + 1, dtype=bool)
+    grid = np.linspace(0, 1, _GRID + 1)
+    wealth = np.zeros((2, grid.size, shares.size))
     lower, upper = np.zeros(found.size), np.ones(found.size)
     for t, x in enumerate(found):
         with np.errstate(divide="ignore", invalid="ignore"):
             for side, (value, edge) in enumerate(((x, grid), (1 - x, 1 - grid))):
                 ratio = np.where((edge == 0) & (value == 0), 1.0, value / edge)
                 wealth[side] += np.log((1 - shares) + shares * ratio[:, None])
-        both = np.logaddexp.reduce(wealth + log_weights, axis=(0, 2)) - math.log(2)
-        inside &= ~(both >= target)
-        kept = np.flatnonzero(inside)
-        if not kept.size:  # the values contradict a common mean: the sequence has no interval any more
+        kept = np.logaddexp.reduce(wealth + log_weights, axis=(0, 2)) - math.log(2) < target
+        if not kept.any():  # the values contradict a common mean: the sequence has no interval any more
             lower[t:], upper[t:] = 1.0, 0.0
             break
-        lower[t], upper[t] = grid[max(kept[0] - 1, 0)], grid[min(kept[-1] + 1, _GRID)]
+        grid, wealth = grid[kept], wealth[:, kept]
+        lower[t], upper[t] = max(0.0, grid[0] - 1 / _GRID), min(1.0, grid[-1] + 1 / _GRID)
     return lower, upper

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.stats import rankdata
 
 from certify.attacks.estimates import Estimate
@@ -223,15 +224,17 @@ def epsilon_of_shares(hits: FloatArray, alarms: FloatArray, delta: float, confid
     target = -math.log1p(-confidence) + log_slack(4 * hits.size)
     sides = ((hits, alarms), (1 - alarms, 1 - hits), (alarms, hits), (1 - hits, 1 - alarms))
 
-    def refuted(epsilon: float) -> bool:
+    def evidence(epsilon: float) -> float:
+        """Log of the averaged e-value, less what refuting takes; cut off above for the root finder."""
         ratio = math.exp(epsilon)
         found = [weight + _log_evidence(*pair, ratio, delta) for weight, pair in zip(_SIDES, sides, strict=True)]
-        return bool(np.logaddexp.reduce(found) >= target)
+        return min(float(np.logaddexp.reduce(found)) - target, 5.0)
 
-    if not refuted(0.0):
+    if evidence(0.0) < 0:
         return LowerBound(0.0)
-    low, high = 0.0, -math.log(math.expm1(target / hits.size)) + 1.0  # above: not even a perfect attack refutes it
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if refuted(middle) else (low, middle)
+    high = max(0.0, -math.log(math.expm1(target / hits.size))) + 1.0  # not even a perfect attack refutes it
+    # each epsilon found refuted refutes all below it: it does not matter by which path it was found
+    low, step = brentq(evidence, 0.0, high, xtol=1e-12, rtol=1e-12), 1e-12
+    while low > 0 and evidence(low) < 0:
+        low, step = low - step, 2 * step
     return LowerBound(max(0.0, down(low)))

@@ -2,7 +2,7 @@
 
 import numpy as np
 from scipy.special import logsumexp
-from statsmodels.stats.multitest import multipletests
+from scipy.stats import false_discovery_control
 
 from certify.attacks.statistics.betting import as_level
 from certify.core.arrays import AnyArray, FloatArray
@@ -41,7 +41,13 @@ def holm(p_values: AnyArray) -> FloatArray:
     >>> [round(float(p), 4) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
     """
-    return np.asarray(multipletests(as_p_values(p_values), method="holm")[1])
+    found = as_p_values(p_values)
+    order = np.argsort(found, kind="stable")
+    # written out: statsmodels' (a test compares the two) takes a sixth of a second a call and seconds to import
+    steps = np.maximum.accumulate(found[order] * np.arange(found.size, 0, -1))
+    adjusted = np.empty(found.size)
+    adjusted[order] = np.minimum(steps, 1.0)
+    return adjusted
 
 
 def benjamini_hochberg(p_values: AnyArray) -> FloatArray:
@@ -49,7 +55,7 @@ def benjamini_hochberg(p_values: AnyArray) -> FloatArray:
 
     For rankings of records, never for a verdict. Where records share models in ways nobody knows, :func:`e_benjamini_hochberg`.
     """
-    return np.asarray(multipletests(as_p_values(p_values), method="fdr_bh")[1])
+    return np.asarray(false_discovery_control(as_p_values(p_values), method="bh"))
 
 
 def average_e(log_e: AnyArray) -> float:

@@ -21,7 +21,7 @@ from scipy.stats import beta, binom
 from certify.attacks.statistics.betting import as_level
 from certify.attacks.statistics.coin_flip import as_coins, as_delta, as_scores, log_tail
 from certify.core.arguments import as_whole
-from certify.core.arrays import AnyArray
+from certify.core.arrays import AnyArray, FloatArray
 from certify.core.bounds import LowerBound
 from certify.core.errors import ArgumentError
 from certify.core.rounding import down
@@ -29,7 +29,10 @@ from certify.core.rounding import down
 Inverse = Callable[[float], float]
 """For a trade-off function f: the least false positive rate of a test whose true positive rate is at least this."""
 
-_STEPS, _CELLS = 60, 400
+Accuracy = Callable[[FloatArray], FloatArray]
+"""How often the surest share of guesses is right, for each share."""
+
+_STEPS, _CELLS = 40, 200
 _SLACK = 1e-9
 
 
@@ -143,17 +146,16 @@ def one_run_gdp(correct: int, guesses: int, canaries: int | None = None, confide
     return LowerBound(_largest(lambda mu: recursion_refutes(v, r, m, gaussian_inverse(mu), alpha)))
 
 
-def _order_statistics_p(correct: int, guesses: int, canaries: int, accuracy: Callable[[float], float]) -> float:
+def _order_statistics_p(correct: int, guesses: int, canaries: int, accuracy: Accuracy) -> float:
     """``P(V >= v)`` at most, where canaries are independent and the r surest of m are guessed.
 
     Given that the surest r are those in the top share u of certainty, their guesses are right independently with probability
     ``accuracy(u)``, which falls with u; u is Beta(r + 1, m - r). Cells of equal mass are each counted at their lower end.
     """
     if guesses == canaries:
-        return math.exp(log_tail(np.full(guesses, accuracy(1.0)), correct))
+        return math.exp(log_tail(np.full(guesses, accuracy(np.ones(1))[0]), correct))
     edges = beta.ppf(np.arange(_CELLS) / _CELLS, guesses + 1, canaries - guesses) * (1 - _SLACK)
-    chances = np.array([accuracy(float(u)) for u in edges])
-    return min(1.0, float(binom.sf(correct - 1, guesses, np.minimum(chances, 1.0)).mean()) * (1 + _SLACK))
+    return min(1.0, float(binom.sf(correct - 1, guesses, accuracy(edges)).mean()) * (1 + _SLACK))
 
 
 def product_epsilon(
@@ -164,8 +166,7 @@ def product_epsilon(
     slack, alpha = as_delta(delta), 1 - as_level(confidence)
 
     def refuted(epsilon: float) -> bool:
-        chance = 1 / (1 + math.exp(-epsilon))
-        return _order_statistics_p(v, r, m, lambda u: 1.0 if u <= slack else (slack + (u - slack) * chance) / u) < alpha
+        return _order_statistics_p(v, r, m, lambda u: _pure_accuracy(epsilon, slack, u)) < alpha
 
     return LowerBound(_largest(refuted))
 
@@ -181,16 +182,25 @@ def product_gdp(correct: int, guesses: int, canaries: int | None = None, confide
     return LowerBound(_largest(refuted))
 
 
-def _gaussian_accuracy(mu: float, share: float) -> float:
+def _pure_accuracy(epsilon: float, delta: float, share: FloatArray) -> FloatArray:
+    """A share delta is told outright, the rest by randomised response."""
+    told = np.minimum(share, delta)
+    rest = (share - told) / (1 + math.exp(-epsilon))
+    return np.asarray(np.where(share > 0, (told + rest) / np.where(share > 0, share, 1), 1.0))
+
+
+def _gaussian_accuracy(mu: float, share: FloatArray) -> FloatArray:
     """How often the surest ``share`` of guesses about N(0, 1) or N(mu, 1) is right, rounded up."""
     # guessing "in" above mu/2 + t, "out" below mu/2 - t: right with Phi(mu/2 - t), wrong with Phi(-mu/2 - t), share their sum
-    low, high = 0.0, 40.0 + mu
+    low, high = np.zeros_like(share), np.full_like(share, 40.0 + mu)
     for _ in range(_STEPS):
         t = (low + high) / 2
-        low, high = (t, high) if ndtr(mu / 2 - t) + ndtr(-mu / 2 - t) > share else (low, t)
-    # the surer end; the quotient where both underflow is 1
-    right, wrong = float(ndtr(mu / 2 - high)), float(ndtr(-mu / 2 - high))
-    return min(1.0, right / (right + wrong) * (1 + _SLACK)) if right > 0 else 1.0
+        more = ndtr(mu / 2 - t) + ndtr(-mu / 2 - t) > share
+        low, high = np.where(more, t, low), np.where(more, high, t)
+    # the surer end; 1 where both underflow
+    right, wrong = ndtr(mu / 2 - high), ndtr(-mu / 2 - high)
+    exact = np.divide(right, right + wrong, out=np.ones_like(share), where=right > 0)
+    return np.asarray(np.minimum(1.0, exact * (1 + _SLACK)))
 
 
 def top_guesses(bits: AnyArray, scores: AnyArray, numbers: Sequence[int]) -> list[tuple[int, int]]:
