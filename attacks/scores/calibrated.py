@@ -27,15 +27,16 @@ class Calibrated:
 
     def fit(self, inside: FloatArray, outside: FloatArray) -> "_FittedCalibrated":  # noqa: ARG002
         """Means over references, (K, N[, A]), NaN where a model is none."""
-        return _FittedCalibrated(Moments.of(outside))
+        return _FittedCalibrated(outside, Moments.of(outside))
 
 
 @dataclass(frozen=True, eq=False)
 class _FittedCalibrated:
+    outside: FloatArray
     moments: Moments
 
     def score(self, target: Target) -> FloatArray:
-        left = self.moments if target.row is None else self.moments.without(target.row)
+        left = self.moments if target.row is None else self.moments.without(self.outside[target.row])
         scores = target.values - left.mean
         return np.asarray(scores.mean(axis=-1) if scores.ndim == 2 else scores)
 

@@ -19,13 +19,11 @@ class JointMoments:
         count: references of each record, (N,).
         mean: (N, A).
         scatter: sum of outer products about the mean, (N, A, A).
-        values: what they are of, (K, N, A), not copied.
     """
 
     count: IntArray
     mean: FloatArray
     scatter: FloatArray
-    values: AnyArray
 
     @classmethod
     def of(cls, values: AnyArray) -> "JointMoments":
@@ -42,23 +40,26 @@ class JointMoments:
             mean[part] = np.where(there, block, 0.0).sum(axis=0) / np.maximum(count[part], 1)[:, None]
             centred = np.where(there, block - mean[part], 0.0)
             scatter[part] = np.einsum("kna,knb->nab", centred, centred)
-        return cls(count, mean, scatter, values)
+        return cls(count, mean, scatter)
 
-    def without(self, row: int) -> "JointMoments":
-        """Without one model; anew where that one was nearly all of the scatter."""
-        own = np.asarray(self.values[row], dtype=np.float64)
+    def without(self, own: FloatArray) -> "JointMoments":
+        """Without one model, whose values (N, A) were among them where they are not NaN."""
         there = ~np.asarray(np.isnan(own).any(axis=1))
         left = self.count - there
         step, some = np.where(there[:, None], own - self.mean, 0.0), np.maximum(left, 1)
         mean = np.where(left[:, None] > 0, self.mean - step / some[:, None], 0.0)
         scatter = self.scatter - (self.count / some)[:, None, None] * step[:, :, None] * step[:, None, :]
-        scatter = np.where(left[:, None, None] > 1, scatter, 0.0)
-        after, before = (np.trace(one, axis1=1, axis2=2) for one in (scatter, self.scatter))
-        lost = np.flatnonzero((after < LOST * before) & (left > 1))
+        return JointMoments(left, mean, np.where(left[:, None, None] > 1, scatter, 0.0))
+
+    def leaving_out(self, row: int, values: AnyArray) -> "JointMoments":
+        """:meth:`without` row ``row`` of the values they are of, anew where that one was nearly all of the scatter."""
+        less = self.without(np.asarray(values[row], dtype=np.float64))
+        after, before = (np.trace(one, axis1=1, axis2=2) for one in (less.scatter, self.scatter))
+        lost = np.flatnonzero((after < LOST * before) & (less.count > 1))
         if lost.size:
-            again = JointMoments.of(np.delete(self.values[:, lost], row, axis=0))
-            mean[lost], scatter[lost] = again.mean, again.scatter
-        return JointMoments(left, mean, scatter, self.values)
+            again = JointMoments.of(np.delete(values[:, lost], row, axis=0))
+            less.mean[lost], less.scatter[lost] = again.mean, again.scatter
+        return less
 
     def pooled(self) -> FloatArray:
         """Covariance within records, over all of them, (A, A)."""

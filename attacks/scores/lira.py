@@ -92,29 +92,33 @@ class Lira:
                     mend="give at least 2 reference models that saw the same record the same way",
                 )
             fitted.append(moments)
-        return _FittedLira(self, fitted[0], fitted[1])
+        return _FittedLira(self, inside, outside, fitted[0], fitted[1])
 
 
 @dataclass(frozen=True, eq=False)
 class _FittedLira:
     attack: Lira
+    inside: FloatArray
+    outside: FloatArray
     inner: Moments | JointMoments | None
     outer: Moments | JointMoments | None
 
     def score(self, target: Target) -> FloatArray:
-        outer = self._predictive(self.outer, target.row)
+        outer = self._predictive(self.outer, self.outside, target.row)
         if self.attack.mode == "offline":
             assert isinstance(outer, Predictive)  # joint views have no offline mode
             scores = -outer.log_upper(target.values)
         else:
             scores = -outer.log_density(target.values)
             if self.attack.mode == "online":
-                scores += self._predictive(self.inner, target.row).log_density(target.values)
+                scores += self._predictive(self.inner, self.inside, target.row).log_density(target.values)
         return np.asarray(scores.mean(axis=-1) if scores.ndim == 2 else scores)
 
-    def _predictive(self, moments: Moments | JointMoments | None, row: int | None) -> Predictive | JointPredictive:
+    def _predictive(
+        self, moments: Moments | JointMoments | None, values: FloatArray, row: int | None
+    ) -> Predictive | JointPredictive:
         assert moments is not None
-        left = moments if row is None else moments.without(row)
+        left = moments if row is None else moments.leaving_out(row, values)
         knobs = self.attack.variance, self.attack.prior_df
         return Predictive.of(left, *knobs) if isinstance(left, Moments) else JointPredictive.of(left, *knobs)
 

@@ -27,13 +27,11 @@ class Moments:
         count: references of each record, (N[, A]).
         mean: their mean, 0 where there are none.
         scatter: sum of squares about the mean, so that the variance is ``scatter / (count - 1)``.
-        values: what they are of, (K, N[, A]), not copied.
     """
 
     count: IntArray
     mean: FloatArray
     scatter: FloatArray
-    values: AnyArray
 
     @classmethod
     def of(cls, values: AnyArray) -> "Moments":
@@ -47,27 +45,32 @@ class Moments:
             count[part] = there.sum(axis=0)
             mean[part] = np.where(there, block, 0.0).sum(axis=0) / np.maximum(count[part], 1)
             scatter[part] = (np.where(there, block - mean[part], 0.0) ** 2).sum(axis=0)
-        return cls(count, mean, scatter, values)
+        return cls(count, mean, scatter)
 
-    def without(self, row: int) -> "Moments":
-        """Without one model.
+    def without(self, own: FloatArray) -> "Moments":
+        """Without one model, whose values (N[, A]) were among them where they are not NaN.
 
-        ``mean' = mean - d / (n - 1)``, ``scatter' = scatter - d^2 n / (n - 1)`` with ``d = value - mean``; anew where that one was
-        nearly all of the scatter, since the difference would be rounding.
+        ``mean' = mean - d / (n - 1)``, ``scatter' = scatter - d^2 n / (n - 1)`` with ``d = value - mean``.
         """
-        own = np.asarray(self.values[row], dtype=np.float64)
         there = ~np.isnan(own)
         left = self.count - there
         step = np.where(there, own - self.mean, 0.0)
         mean = np.where(left > 0, self.mean - step / np.maximum(left, 1), 0.0)
         scatter = self.scatter - step**2 * self.count / np.maximum(left, 1)
-        scatter = np.where(left > 1, np.maximum(scatter, 0.0), 0.0)
-        lost = (scatter < LOST * self.scatter) & (left > 1)
+        return Moments(left, mean, np.where(left > 1, np.maximum(scatter, 0.0), 0.0))
+
+    def leaving_out(self, row: int, values: AnyArray) -> "Moments":
+        """:meth:`without` row ``row`` of the values they are of, anew where that one was nearly all of the scatter.
+
+        There, the difference would be rounding alone.
+        """
+        less = self.without(np.asarray(values[row], dtype=np.float64))
+        lost = (less.scatter < LOST * self.scatter) & (less.count > 1)
         if lost.any():
             columns = np.flatnonzero(lost if lost.ndim == 1 else lost.any(axis=1))
-            again = Moments.of(np.delete(self.values[:, columns], row, axis=0))
-            mean[columns], scatter[columns] = again.mean, again.scatter
-        return Moments(left, mean, scatter, self.values)
+            again = Moments.of(np.delete(values[:, columns], row, axis=0))
+            less.mean[columns], less.scatter[columns] = again.mean, again.scatter
+        return less
 
     def pooled(self) -> FloatArray:
         """Variance within records, over all of them: sum of scatters / sum of (count - 1); one number, or one a view.
