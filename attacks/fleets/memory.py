@@ -83,21 +83,26 @@ def kept_for_backward(trainer: Trainer, like: State, batch: int) -> int:
     return int(sum(seen.values()) + outputs.numel() * outputs.element_size() * 4 + x.numel() * x.element_size())
 
 
-def block_size(models: int, each: int, device: torch.device) -> int:
-    """Models in a block, so that blocks are even and fit.
+def fits(each: int, device: torch.device) -> int:
+    """Models that fit on a device, each needing so many bytes."""
+    return available(device) // max(1, each)
+
+
+def block_size(models: int, each: int, device: torch.device, most: int | None = None) -> int:
+    """Models in a block, so that blocks are even, fit, and hold ``most`` at most.
 
     Raises:
         InputError: not even one model fits.
     """
-    free = available(device)
-    if each > free:
+    room = fits(each, device)
+    if room < 1:
         raise InputError(
-            f"one model needs about {shown_bytes(each)} and {shown_bytes(free)} may be used",
+            f"one model needs about {shown_bytes(each)} and {shown_bytes(available(device))} may be used",
             where="fleet",
             mend="use a smaller model or batch_size, or another device",
         )
-    most = min(models, MOST[device.type], free // each)
-    return math.ceil(models / math.ceil(models / most))
+    limit = min(models, MOST[device.type], room, most or models)
+    return math.ceil(models / math.ceil(models / limit))
 
 
 def check_results_fit(models: int, records: int, worlds: int, signals: int, size: int) -> int:

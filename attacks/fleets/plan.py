@@ -99,7 +99,7 @@ class FleetTask:
     def tensors(self, kind: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
         """Inputs and targets on the device, floating ones in this type of numbers."""
         inputs, targets = torch.as_tensor(self.X), torch.as_tensor(self.y)
-        inputs = inputs.to(device, kind) if inputs.is_floating_point() else inputs.to(device)
+        inputs = _aligned(inputs.to(device, kind) if inputs.is_floating_point() else inputs.to(device))
         targets = targets.to(device, kind) if targets.is_floating_point() else targets.to(device).long()
         return inputs, targets
 
@@ -218,6 +218,11 @@ def _records(values: Any, where: str) -> Any:
     if given.is_floating_point() and not bool(torch.isfinite(given).all()):
         raise InputError("holds a number that is not finite", where=where, mend="clean the records")
     return values
+
+
+def _aligned(values: Tensor) -> Tensor:
+    """The same where torch itself would put it: an array that came through a network may lie elsewhere, and MKL rounds by that."""
+    return values.clone(memory_format=torch.contiguous_format) if values.data_ptr() % 64 else values.contiguous()
 
 
 def _kind(values: Any) -> str:

@@ -9,15 +9,17 @@ import torch
 
 from certify.attacks.fleets.blocks import device_name, is_shortage, prepare
 from certify.attacks.fleets.fresh import fresh, seed_of
-from certify.attacks.fleets.memory import block_size, bytes_per_model
+from certify.attacks.fleets.memory import block_size, bytes_per_model, fits
 from certify.attacks.fleets.plan import FleetPlan, FleetTask
 from certify.attacks.fleets.training import Backend, Trainer, undisturbed
 from certify.core.errors import CertifyError, ConfigurationError
 from certify.models.networks.recipe import Recipe
 from certify.models.networks.state import State
 
-_STEPS, _REPEATS, _LOOPED = 4, 3, 2
-_APART = 1e-3
+_STEPS, _REPEATS, _LOOPED = 2, 5, 2
+_ENOUGH = 2.0
+"""Seconds after which no further try is begun."""
+_APART = {"float32": 1e-3, "tf32": 2e-2, "bf16": 1e-1}
 """Largest difference between a gradient found one way and the other, relative to its largest entry, that may be rounding."""
 
 
@@ -62,21 +64,27 @@ def survey(task: FleetTask, plan: FleetPlan, sizes: Sequence[int]) -> Survey:
     with undisturbed(device, plan.precision, deterministic=plan.deterministic):
         trainer, like = prepare(task, plan, device)
         trial = _Trial(task, plan, trainer, like)
-        need: dict[Backend, int] = {}
-        for backend in ("vmap", "loop"):
-            need[backend] = bytes_per_model(trainer, like, max(sizes), backend)
-        blocks = {way: plan.block or block_size(len(sizes), each, device) for way, each in need.items()}
+        ways: tuple[Backend, Backend] = ("vmap", "loop")
+        need = {way: bytes_per_model(trainer, like, max(sizes), way) for way in ways}
+        block = min(plan.block or block_size(len(sizes), need[_lightest(plan)], device), len(sizes))
+        together = min(block, plan.block or fits(need["vmap"], device))
         while True:
             try:
-                backend, step, reason = trial.choose(min(blocks["vmap"], len(sizes)))
+                backend, step, reason = trial.choose(together)
                 break
             except (MemoryError, RuntimeError) as error:
-                if not is_shortage(error) or plan.block is not None or blocks["vmap"] == 1:
+                if not is_shortage(error) or plan.block is not None or together <= 1:
                     raise
-                blocks["vmap"] //= 2
+                together //= 2
+        if backend == "vmap" and plan.block is None:
+            block = block_size(len(sizes), need["vmap"], device, together)
     weights = sum(value.numel() * value.element_size() for value in (*like.parameters.values(), *like.buffers.values()))
-    block = min(blocks[backend], len(sizes))
     return Survey(backend, block, device_name(device), need[backend], weights, step, reason)
+
+
+def _lightest(plan: FleetPlan) -> Backend:
+    """What needs least memory of what may be chosen."""
+    return "vmap" if plan.backend == "vmap" else "loop"
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +99,12 @@ class _Trial:
         recipe, asked = self.trainer.recipe, self.plan.backend
         if recipe is None:
             return "loop", {}, "models are trained by the task's own function"
-        loop = {"loop": min(models, _LOOPED)}
+        loop = {"loop": _LOOPED}
         if self.trainer.must_loop:
             return "loop", self.seconds(loop), "training draws random numbers, or has recurrent parts"
-        if asked == "loop" or models == 1:
-            return "loop", self.seconds(loop), "asked for" if asked == "loop" else "there is one model at a time"
+        if asked == "loop" or (models <= 1 and asked == "auto"):
+            why = "asked for" if asked == "loop" else "one model runs at a time"
+            return "loop", self.seconds({"loop": 1}), why
         doubt = self.doubt(recipe)
         if asked == "vmap":
             if doubt:
@@ -126,7 +135,10 @@ class _Trial:
             moves = [end.parameters[name] - begin for end in ends]
             largest = float(moves[1].abs().max()) if begin.numel() else 0.0
             rounding = 1e-5 * float(begin.abs().max()) if begin.numel() else 0.0
-            if begin.numel() and float((moves[0] - moves[1]).abs().max()) > _APART * largest + rounding:
+            if (
+                begin.numel()
+                and float((moves[0] - moves[1]).abs().max()) > _APART[self.plan.precision] * largest + rounding
+            ):
                 return "torch.vmap finds other gradients than a loop"
         return ""
 
@@ -138,7 +150,10 @@ class _Trial:
         steps = -(-records // recipe.batch_size)
         starts = {backend: self.start(models) for backend, models in counts.items()}
         found = dict.fromkeys(counts, float("inf"))
-        for _ in range(_REPEATS):
+        started = time.perf_counter()
+        for tries in range(_REPEATS):
+            if tries and time.perf_counter() - started > _ENOUGH:
+                break
             for backend, models in counts.items():
                 begin = time.perf_counter()
                 self.run(starts[backend], recipe, records, "vmap" if backend == "vmap" else "loop")
