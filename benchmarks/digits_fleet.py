@@ -14,12 +14,12 @@ from certify.models.networks import Bench, Network, Recipe, State
 RECORDS, FORGOTTEN, MISLABELLED = 800, 120, 0.1
 RECIPE = Recipe("adam", lr=2e-2, epochs=100, batch_size=200)
 WORLDS = ("original", "retrained", "again")
-WRONG = Recipe("adam", lr=5e-3, epochs=3, batch_size=60)
+WRONG = Recipe("adam", lr=1e-2, epochs=50, batch_size=200)
 
 
 @dataclass(frozen=True, eq=False)
 class Fleet:
-    """K models of each world: original, retrained, retrained again, and over: originals taught wrong labels for the forgotten records.
+    """K models of each world: original, retrained, retrained again, and over: originals trained on with wrong labels for the forgotten records.
 
     Attributes:
         logits: by world, (K, N, 10), of all records.
@@ -80,6 +80,6 @@ def fleet(models: int, seed: int = 0) -> Fleet:
         weights[world] = found
     y[forget] = (y[forget] + torch.as_tensor(generator.integers(1, 10, FORGOTTEN))) % 10
     bench = Bench(network, X, y, seeds=tuple(range(models)), name="wrong labels")
-    weights["over"] = bench.train(weights["original"], [forget] * models, WRONG)
+    weights["over"] = bench.train(weights["original"], [train] * models, WRONG)
     logits["over"] = torch.stack(bench.outputs_of(weights["over"], [np.arange(len(X))] * models)).double().numpy()
     return Fleet(logits, labels, forget, retain, test, weights)

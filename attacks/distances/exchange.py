@@ -1,4 +1,8 @@
-"""Exchanging the labels "unlearned" and "retrained": the null distribution of any number computed from two sets of models."""
+"""Exchanging the labels "unlearned" and "retrained": the null distribution of any number computed from two sets of models.
+
+:mod:`certify.attacks.statistics.permutation` has the tests of a distance matrix alone. Here any statistic can be used, one model can stand
+against many, and exchanges can be kept within pairs, which models with a common start or a common draw of records need.
+"""
 
 import math
 from dataclasses import dataclass

@@ -41,7 +41,8 @@ class Distance:
         values: mean distance of each unlearned model to the retrained ones (of other pairs, where there are pairs), (U,).
         null: the same among retrained models: for each of them, its mean distance to the others.
         mean_null: mean of ``null``.
-        ratio: ``value / mean_null``: 1 where unlearning is retraining; bootstrap over models, an approximate interval.
+        ratio: ``value / mean_null``: 1 where unlearning is retraining; bootstrap over models, an approximate interval. Of one unlearned
+            model alone the interval is for that model, and holds what the retrained ones leave open.
         p_value: how often exchanging the labels of the models makes the statistic at least as large; exact under the null.
         floor: the smallest p-value that this many models can give.
         test: what was tested, in words.

@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist
 from certify.attacks.distances import Distance, Stack, against_pool, against_rows, directional, weight_distances
 from certify.attacks.distances.exchange import energy, exchange
 from certify.attacks.distances.null import REMINDER
+from certify.attacks.statistics.permutation import energy_test
 from certify.core.errors import ArgumentError, InputError
 
 RUNS = 1000
@@ -247,6 +248,31 @@ def test_energy_is_the_textbook_formula() -> None:
         one, two = matrix[np.ix_(row, row)], matrix[np.ix_(~row, ~row)]
         expected = 2 * matrix[np.ix_(row, ~row)].mean() - one.sum() / 6 - two.sum() / 12
         assert value == pytest.approx(expected)
+
+
+def test_without_pairs_it_is_the_energy_test_of_the_statistics() -> None:
+    pool = numbers(9)
+    pool[:4] += 0.4
+    matrix = cdist(pool, pool)
+    labels = exchange(4, 5, paired=False)
+    expected = energy_test(matrix, np.arange(9) < 4)
+    assert labels.p_value(energy(matrix, labels.labels)) == pytest.approx(expected.p_value)
+    assert energy(matrix, labels.labels)[0] == pytest.approx(expected.statistic)
+
+
+def test_models_of_a_pair_are_not_compared_where_pairs_are_exchanged() -> None:
+    # a common start makes unlearned k close to retrained k: all with all, that would look like unlearning better than retraining
+    starts = 10 * numbers(12)
+    pool = np.concatenate([starts + numbers(12, 1), starts + numbers(12, 2)])
+    matrix = cdist(pool, pool)
+    found = against_pool("l2", "whole", matrix, 12)
+    off = ~np.eye(12, dtype=bool)
+    assert found.value == pytest.approx(matrix[:12, 12:][off].mean())
+    assert found.ratio.lower <= found.ratio.value <= found.ratio.upper
+    assert found.ratio.lower <= 1 <= found.ratio.upper
+    free = against_pool("l2", "whole", matrix, 12, paired=False)
+    assert free.value == pytest.approx(matrix[:12, 12:].mean())
+    assert free.value < 0.95 * found.value
 
 
 @pytest.mark.parametrize(
