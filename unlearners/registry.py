@@ -12,7 +12,7 @@ from certify.core.arguments import require_type, shown
 from certify.core.errors import ConfigurationError
 from certify.core.knobs import check_names, parse_knob
 from certify.core.names import did_you_mean
-from certify.unlearners.interface import Unlearner
+from certify.unlearners.interface import Kind, Unlearner, refuse_kind
 
 _BUILT_IN = {
     "retrain": "retrain:Retrain",
@@ -50,6 +50,8 @@ _BUILT_IN = {
     "identity": "identity:Identity",
 }
 """Name to ``module:Class`` in :mod:`certify.unlearners.methods`."""
+_LINEAR = {"retrain", "newton", "ngd", "muso", "curenewton", "damped-newton", "pinv-newton", "identity"}
+"""Those for linear models, as their ``kinds`` say: asking the others' classes would import torch."""
 
 
 def names() -> tuple[str, ...]:
@@ -72,6 +74,16 @@ def get(name: str) -> type[Unlearner]:
         mend = close if close.endswith("?") else "`certify list unlearners` names them all"
         raise ConfigurationError(f"unknown unlearner {shown(name)}", where="--method", mend=mend)
     return _load(_others()[name])
+
+
+def check_kind(name: str, kind: Kind) -> None:
+    """Refuse a method that is not for this kind of model, without importing torch for linear ones.
+
+    Raises:
+        ConfigurationError: it is not, there is none of that name, or an installed package's cannot be loaded.
+    """
+    known = name in _BUILT_IN and kind == "convex"
+    refuse_kind(name, kind, fits=name in _LINEAR if known else kind in get(name).kinds)
 
 
 def build(name: str, settings: dict[str, str]) -> Unlearner:
