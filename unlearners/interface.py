@@ -206,13 +206,7 @@ class Unlearner(metaclass=_Strict):
         )
 
     def _check_kind(self, kind: Kind) -> None:
-        if kind not in self.kinds:
-            other = "linear models" if kind == "convex" else "networks"
-            raise ConfigurationError(
-                f"{self.name} is not for {other}",
-                where="--method",
-                mend="`certify list unlearners` says what is for what",
-            )
+        refuse_kind(self.name, kind, fits=kind in self.kinds)
 
     @np.errstate(over="ignore", invalid="ignore")
     def _forget_convex(self, task: ConvexTask, request: Request, budget: Budget, seed: int) -> Result:
@@ -252,6 +246,19 @@ class Unlearner(metaclass=_Strict):
     def knobs(self) -> dict[str, Any]:
         """The settings by name."""
         return asdict(self)
+
+
+def refuse_kind(name: str, kind: Kind, *, fits: bool) -> None:
+    """Say that a method is not for a kind of model, unless it is.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if not fits:
+        other = "linear models" if kind == "convex" else "networks"
+        raise ConfigurationError(
+            f"{name} is not for {other}", where="--method", mend="`certify list unlearners` says what is for what"
+        )
 
 
 def _listed(requests: object, seeds: object) -> tuple[list[Request], list[int]]:

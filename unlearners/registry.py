@@ -3,7 +3,6 @@
 A method's module is imported when the method is asked for: those for networks import torch, which the convex path never does.
 """
 
-from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -13,7 +12,7 @@ from certify.core.arguments import require_type, shown
 from certify.core.errors import ConfigurationError
 from certify.core.knobs import check_names, parse_knob
 from certify.core.names import did_you_mean
-from certify.unlearners.interface import Unlearner
+from certify.unlearners.interface import Kind, Unlearner, refuse_kind
 
 _BUILT_IN = {
     "retrain": "retrain:Retrain",
@@ -51,6 +50,8 @@ _BUILT_IN = {
     "identity": "identity:Identity",
 }
 """Name to ``module:Class`` in :mod:`certify.unlearners.methods`."""
+_LINEAR = {"retrain", "newton", "ngd", "muso", "curenewton", "damped-newton", "pinv-newton", "identity"}
+"""Those for linear models, as their ``kinds`` say: asking the others' classes would import torch."""
 
 
 def names() -> tuple[str, ...]:
@@ -75,15 +76,25 @@ def get(name: str) -> type[Unlearner]:
     return _load(_others()[name])
 
 
-def build(name: str, settings: Mapping[str, Any]) -> Unlearner:
-    """A method with knobs given as text, as on the command line, or as values, as in a spec.
+def check_kind(name: str, kind: Kind) -> None:
+    """Refuse a method that is not for this kind of model, without importing torch for linear ones.
+
+    Raises:
+        ConfigurationError: it is not, there is none of that name, or an installed package's cannot be loaded.
+    """
+    known = name in _BUILT_IN and kind == "convex"
+    refuse_kind(name, kind, fits=name in _LINEAR if known else kind in get(name).kinds)
+
+
+def build(name: str, settings: dict[str, str]) -> Unlearner:
+    """A method with knobs given as text, as on the command line.
 
     Raises:
         ConfigurationError: unknown method or knob, or a value of the wrong kind or range.
     """
     method = get(name)
     check_names(method, settings, name)
-    values: dict[str, Any] = {knob: parse_knob(method, knob, value) for knob, value in settings.items()}
+    values: dict[str, Any] = {knob: parse_knob(method, knob, text) for knob, text in settings.items()}
     return method(**values)
 
 

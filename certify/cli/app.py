@@ -8,6 +8,7 @@ from importlib.metadata import version
 import click
 
 from certify.core.errors import CertifyError, ConfigurationError
+from certify.core.interrupts import InterruptedWorkError
 
 EXIT_CODES = """\b
 Exit codes:
@@ -135,6 +136,8 @@ def _explain_click(error: click.ClickException) -> int:
 
 def _explain(error: BaseException) -> int:
     """Tell the user in one line, and give the exit code."""
+    if isinstance(error, click.Abort):  # click's word for an interrupt, and for an input that ends
+        error = error.__cause__ or KeyboardInterrupt()
     match error:
         case CertifyError():
             click.echo(f"certify: {error}", err=True)
@@ -143,11 +146,15 @@ def _explain(error: BaseException) -> int:
             return _explain_click(error)
         case click.exceptions.Exit():
             return error.exit_code
-        case KeyboardInterrupt() | click.Abort():
-            click.echo("certify: interrupted; nothing was written", err=True)
+        case KeyboardInterrupt():
+            left = str(error) if isinstance(error, InterruptedWorkError) else "nothing was written"
+            click.echo(f"certify: interrupted; {left}", err=True)
             return 130
         case OSError():
             return _undelivered(error)
+        case MemoryError():
+            click.echo("certify: out of memory; nothing was certified: use a machine with more of it", err=True)
+            return 2
         case _:
             return _internal_error(error)
 

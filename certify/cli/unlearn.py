@@ -52,7 +52,7 @@ def command(
     from certify.gate.unlearn import unlearn
 
     # what the user's own functions print must not stand where results do
-    with progress_shown(enabled=not no_progress), redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr), progress_shown(enabled=not no_progress):
         result, path = unlearn(spec, method, knobs, force=force, seed=seed, device=device, restart=restart)
     evidence = result.evidence
     counts = ", ".join(f"{count} {kind}" for kind, count in evidence.counts.items() if count) or "no evaluations"

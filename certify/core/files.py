@@ -1,6 +1,8 @@
 """Writing so that a file is there whole or not at all, and hashing what is read."""
 
 import contextlib
+import errno
+import glob
 import hashlib
 import os
 import stat
@@ -12,6 +14,13 @@ from pathlib import Path
 
 from certify.core.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
+_NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
 
 def reason(error: OSError) -> str:
     """The operating system's words for an error, without the path."""
@@ -19,46 +28,71 @@ def reason(error: OSError) -> str:
 
 
 def _write_error(path: Path, error: OSError) -> InputError:
-    return InputError(f"cannot be written ({reason(error)})", where=str(path), mend="choose another path")
+    mend = "make room, or choose another path" if error.errno in _NO_ROOM else "choose another path"
+    return InputError(f"cannot be written ({reason(error)})", where=str(path), mend=mend)
 
 
-def _stage(path: Path, content: bytes, mode: int = 0o666) -> Path:
-    """Write ``content`` beside ``path`` under a temporary name, flushed to disk."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(mode & ~umask)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+def _temporary_prefix(path: Path) -> str:
+    return f".{path.name[:40]}."
+
+
+def _stage(path: Path, content: bytes, mode: int, held: contextlib.ExitStack) -> Path:
+    """Write ``content`` beside ``path`` under a temporary name, flushed to disk; locked while ``held`` is open."""
+    descriptor, name = tempfile.mkstemp(prefix=_temporary_prefix(path), dir=path.parent)
+    held.callback(remove_quietly, Path(name))
+    with contextlib.ExitStack() as opened:
+        file = opened.enter_context(os.fdopen(descriptor, "wb"))
+        _try_lock(descriptor)
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+        held.push(opened.pop_all())
+    umask = os.umask(0)
+    os.umask(umask)
+    Path(name).chmod(mode & ~umask)
     return Path(name)
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Lock a file for as long as it is open; the system unlocks what a killed process held."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # somebody else's, or a file system without locks
+        return False
+    return True
+
+
+def sweep(path: Path) -> None:
+    """Remove the temporary files that killed writers of ``path`` left beside it; those of living ones are locked."""
+    with contextlib.suppress(OSError):
+        for found in path.parent.glob(f"{glob.escape(_temporary_prefix(path))}????????"):
+            with contextlib.suppress(OSError), found.open("rb") as file:
+                if _try_lock(file.fileno()):
+                    found.unlink()
 
 
 def write_files(contents: Mapping[Path, bytes], *, mode: int = 0o666) -> None:
     """Write several files: all are staged before the first takes its place, so a full disk leaves none.
 
+    They take their places in the order given. What a killed call left under temporary names is removed by the next.
+
     Raises:
         InputError: a path cannot be written; no file of this call was replaced.
     """
     staged: dict[Path, Path] = {}
-    try:
+    with contextlib.ExitStack() as held:
         for path, content in contents.items():
             check_writable(path)
             place = path.resolve()  # a link stays a link: what it points to is written
             try:
-                staged[place] = _stage(place, content, mode)
+                sweep(place)
+                staged[place] = _stage(place, content, mode, held)
             except OSError as error:
                 raise _write_error(path, error) from error
-        for path in list(staged):
-            staged.pop(path).replace(path)
-    finally:
-        for temporary in staged.values():
-            temporary.unlink(missing_ok=True)
+        for place, temporary in staged.items():
+            temporary.replace(place)
 
 
 def write_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
@@ -109,6 +143,14 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def inode(path: Path) -> int | None:
+    """Which file is there; another one after it was replaced. None where there is none."""
+    try:
+        return path.stat().st_ino
+    except (OSError, ValueError):
+        return None
 
 
 def open_input(path: Path) -> BufferedReader:

@@ -1,36 +1,57 @@
 """Code of the user's, run inside a command: whatever it does, the command goes on from where it was."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from traceback import walk_tb
 
 from certify.core.errors import CertifyError, ConfigurationError
 
+_NOT_THE_USERS = sys.stdlib_module_names | {"certify", "numpy", "scipy", "torch"}
+
 
 @contextmanager
-def foreign(what: str, where: str, mend: str) -> Iterator[None]:
+def foreign(
+    what: str, where: str, mend: str, passing: Callable[[BaseException], bool] = lambda _: False
+) -> Iterator[None]:
     """Run code of the user's: what it raises, or that it exits, is one line; the working directory is as it was.
 
     Args:
         what: what is run, for the message.
         where: place, for the message.
         mend: how to mend it.
+        passing: says of an error that somebody else explains it.
 
     Raises:
-        ConfigurationError: it raised something, named by its type alone, since its text may show a record.
+        ConfigurationError: it raised something, named by its type and line alone, since its text may show a record.
     """
     here = None
     with suppress(OSError):  # the folder may be gone; the code is then free to go anywhere
         here = os.getcwd()  # noqa: PTH109 - a text, to go back to
     try:
         yield
-    except (CertifyError, MemoryError):
+    except (CertifyError, MemoryError, KeyboardInterrupt):
         raise
-    except SystemExit:
-        raise ConfigurationError(f"{what} ends the program", where=where, mend=mend) from None
-    except Exception as error:  # noqa: BLE001 - it may raise anything
-        raise ConfigurationError(f"{what} raised {type(error).__name__}", where=where, mend=mend) from None
+    except BaseException as error:
+        if passing(error):
+            raise
+        did = "ends the program" if isinstance(error, SystemExit) else f"raised {type(error).__name__}"
+        raise ConfigurationError(f"{what} {did}{_place(error)}", where=where, mend=mend) from None
     finally:
         if here is not None:
             with suppress(OSError):
                 os.chdir(here)
+
+
+def _place(error: BaseException) -> str:
+    """File and line of the user's code that an error comes from, `` (net.py, line 12)``; empty where that is not known."""
+    places = [
+        (frame.f_code.co_filename, line)
+        for frame, line in walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in _NOT_THE_USERS
+    ]
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        places.append((error.filename, error.lineno))
+    return f" ({Path(places[-1][0]).name}, line {places[-1][1]})" if places else ""

@@ -1,17 +1,19 @@
 """Running an unlearner on a spec: weights and evidence are written together or not at all."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from certify.core.errors import ConfigurationError, InputError
-from certify.core.files import check_writable, remove_quietly, write_files
+from certify.core.errors import CertifyError, ConfigurationError, InputError
+from certify.core.files import check_writable, inode, is_file, remove_quietly, write_files
+from certify.core.interrupts import when_interrupted
 from certify.gate.evidence import dump_evidence, evidence_path
 from certify.gate.inputs import objective_of, read_data, read_model
 from certify.gate.load import LoadedSpec, load_spec
 from certify.models.weights import dump_weights
 from certify.unlearners import ConvexTask, Request, Result, Unlearner
-from certify.unlearners.registry import build
+from certify.unlearners.registry import build, check_kind
 
 
 def unlearn(
@@ -42,10 +44,12 @@ def unlearn(
         ConfigurationError, InputError: nothing was written.
         BudgetExceededError: the method stopped at its budget; nothing was written.
     """
-    unlearner, loaded = build(method, knobs), load_spec(spec)
+    loaded = load_spec(spec)
+    on_networks = loaded.spec.release.kind == "torch"
+    check_kind(method, "network" if on_networks else "convex")
+    unlearner = build(method, knobs)
     target = loaded.resolve(loaded.spec.release.model)
-    run = _network if loaded.spec.release.kind == "torch" else _convex
-    if run is _convex:
+    if not on_networks:
         objective_of(loaded)
     check_writable(target)
     _refuse_inputs(loaded, target)
@@ -55,14 +59,42 @@ def unlearn(
             where=str(target),
             mend="use --force to overwrite it, or name another release.model",
         )
-    result, dump, done = run(unlearner, loaded, target, seed, device, restart=restart)
-    content = dump(target)
-    digest = hashlib.sha256(content).hexdigest()
-    write_files(
-        {target: content, evidence_path(target): dump_evidence(result.evidence, result.claim, digest, result.reason)}
-    )
-    done()
+    before = inode(target)
+    with when_interrupted(lambda: _left(target, before)), _kept(target):
+        run = _network if on_networks else _convex
+        result, dump, done = run(unlearner, loaded, target, seed, device, restart=restart)
+        content = dump(target)
+        digest = hashlib.sha256(content).hexdigest()
+        evidence = dump_evidence(result.evidence, result.claim, digest, result.reason)
+        # the weights last: where a kill comes between the two, evidence is there that belongs to no weights, and says so
+        write_files({evidence_path(target): evidence, target: content})
+        done()
     return result, target
+
+
+def _left(target: Path, before: int | None) -> str:
+    """What an interrupt leaves, for its message."""
+    if inode(target) != before:
+        return f"the weights are written ({target})"
+    path = checkpoint_path(target)
+    return f"no weights were written; {_how_to_go_on(path)}" if is_file(path) else "nothing was written"
+
+
+def _how_to_go_on(path: Path) -> str:
+    return f"{path} is left: the same command goes on from it, --restart throws it away"
+
+
+@contextmanager
+def _kept(target: Path) -> Iterator[None]:
+    """An error that leaves a checkpoint says so."""
+    path = checkpoint_path(target)
+    try:
+        yield
+    except CertifyError as error:
+        if not is_file(path) or error.where == str(path):  # what is wrong with the checkpoint itself says how to mend it
+            raise
+        mend = "; ".join(part for part in (error.mend, _how_to_go_on(path)) if part)
+        raise type(error)(error.what, where=error.where, mend=mend) from None
 
 
 _Run = tuple[Result, Callable[[Path], bytes], Callable[[], None]]

@@ -1,5 +1,6 @@
 """``certify unlearn`` on torch models: weights and evidence, resumed runs, and one line for whatever is wrong."""
 
+import errno
 import json
 import sys
 
@@ -7,6 +8,10 @@ import numpy as np
 import pytest
 from network_project import write_project
 from safetensors.torch import load_file, save_file
+
+from certify.core import files
+from certify.core.errors import InputError
+from certify.unlearners.networks.checkpoint import Checkpoint
 
 
 @pytest.fixture
@@ -172,6 +177,86 @@ def test_a_killed_run_is_taken_up(spec, certify, monkeypatch):
     assert "taken up from a checkpoint" in done.stderr
     assert spec.with_name("unlearned.safetensors").read_bytes() == whole
     assert not kept.exists()
+
+
+def ending(monkeypatch, error, *, writes=1):
+    """Every pass is kept, and the run ends with an error right after some of the writes."""
+    write, done = Checkpoint.save, []
+
+    def ends(self, content):
+        write(self, content)
+        done.append(content)
+        if len(done) == writes:
+            raise error
+
+    monkeypatch.setattr(Checkpoint, "due", property(lambda _: True))
+    monkeypatch.setattr(Checkpoint, "save", ends)
+
+
+GO_ON = "unlearned.safetensors.checkpoint is left: the same command goes on from it, --restart throws it away"
+
+
+def test_an_interrupt_says_what_is_left_and_how_to_go_on(spec, certify, monkeypatch):
+    assert certify("unlearn", spec, "--method", "fine-tune").code == 0
+    whole = spec.with_name("unlearned.safetensors").read_bytes()
+    with monkeypatch.context() as patch:
+        ending(patch, KeyboardInterrupt, writes=2)
+        done = certify("unlearn", spec, "--method", "fine-tune", "--force")
+    assert done.code == 130
+    kept = spec.with_name("unlearned.safetensors.checkpoint")
+    assert done.stderr == f"\ncertify: interrupted; no weights were written; {spec.parent}/{GO_ON}\n"
+    assert kept.exists()
+    assert spec.with_name("unlearned.safetensors").read_bytes() == whole
+    done = certify("unlearn", spec, "--method", "fine-tune", "--force")
+    assert done.code == 0
+    assert "taken up from a checkpoint" in done.stderr
+    assert spec.with_name("unlearned.safetensors").read_bytes() == whole
+    assert not kept.exists()
+
+
+def test_an_interrupt_after_the_weights_does_not_say_that_nothing_was_written(spec, certify, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "remove", interrupted)
+    done = certify("unlearn", spec, "--method", "identity")
+    assert done.code == 130
+    assert done.stderr == f"\ncertify: interrupted; the weights are written ({spec.with_name('unlearned.safetensors')})\n"
+    assert spec.with_name("unlearned.safetensors").exists()
+
+
+def test_an_error_that_leaves_a_checkpoint_says_so(spec, certify, monkeypatch):
+    ending(monkeypatch, InputError("something is wrong", where="fine-tune", mend="mend it"))
+    done = certify("unlearn", spec, "--method", "fine-tune")
+    assert (done.code, done.stderr) == (2, f"certify: fine-tune: something is wrong; mend it; {spec.parent}/{GO_ON}\n")
+
+
+@pytest.mark.parametrize(("name", "room"), [("unlearned.safetensors.checkpoint", 3), ("unlearned.safetensors", 0)])
+def test_a_full_disk_loses_no_more_than_the_last_pass(spec, certify, monkeypatch, name, room):
+    assert certify("unlearn", spec, "--method", "fine-tune").code == 0
+    whole, stage, written = spec.with_name("unlearned.safetensors").read_bytes(), files._stage, []
+
+    def full(path, *rest):
+        staged = stage(path, *rest)
+        written.append(path.name)
+        if written.count(name) > room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return staged
+
+    monkeypatch.setattr(Checkpoint, "due", property(lambda _: True))
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_stage", full)
+        done = certify("unlearn", spec, "--method", "fine-tune", "--force")
+    assert done.code == 2
+    assert f"{name}: cannot be written (no space left on device); make room" in done.stderr
+    assert "the same command" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert spec.with_name("unlearned.safetensors").read_bytes() == whole
+    left = {path.name for path in spec.parent.iterdir() if path.name.startswith((".", "unlearned"))}
+    assert left == {f"unlearned.safetensors{end}" for end in ("", ".evidence.json", ".checkpoint")}
+    done = certify("unlearn", spec, "--method", "fine-tune", "--force")
+    assert "taken up from a checkpoint" in done.stderr
+    assert spec.with_name("unlearned.safetensors").read_bytes() == whole
 
 
 FOREIGN = {

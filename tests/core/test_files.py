@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,29 @@ def test_an_interruption_leaves_no_temporary_file(tmp_path: Path, monkeypatch: p
     with pytest.raises(KeyboardInterrupt):
         write_file(tmp_path / "a", b"x")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    writer = (
+        "import sys, time\nfrom certify.core import files\nfrom pathlib import Path\n"
+        "files.os.fsync = lambda _: (print('staged', flush=True), time.sleep(60))\n"
+        "files.write_file(Path(sys.argv[1]), b'x' * 100)\n"
+    )
+    path = tmp_path / "weights.safetensors"
+    with subprocess.Popen([sys.executable, "-c", writer, path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "staged\n"
+        others = {tmp_path / ".weights.safetensors.old", tmp_path / ".weights.safetensors.longer-than-that"}
+        for other in others:
+            other.write_bytes(b"the user's own")
+        (temporary,) = set(tmp_path.iterdir()) - others
+        write_file(path, b"new")
+        assert temporary.exists()
+        process.kill()
+        process.wait()
+    write_file(path, b"newer")
+    assert set(tmp_path.iterdir()) == {path, *others}
+    assert path.read_bytes() == b"newer"
 
 
 def test_a_bad_path_among_good_ones_leaves_none(tmp_path: Path) -> None:

@@ -66,6 +66,21 @@ def test_the_convex_path_never_loads_torch(tmp_path):
     assert not names & {"torch", "opacus", "statsmodels", "pandas", "matplotlib", "sklearn"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "method"), [("glm", "fine-tune"), ("glm", "sisa"), ("torch", "newton"), ("torch", "nothing"), ("torch", "")]
+)
+def test_refusals_never_load_torch(tmp_path, kind, method):
+    """Loading it takes seconds; what is refused for the method or the kind of model is known without."""
+    table = '[objective]\nloss = "logistic"\nl2 = 1.0\n' if kind == "glm" else ""
+    (tmp_path / "certify.toml").write_text(
+        f'[release]\nmodel = "new.npz"\nkind = "{kind}"\n{table}'
+        '[data]\npath = "train.npz"\nforget = "forget.txt"\n[policy]\nepsilon = 1.0\ndelta = 1e-5\nnoise_std = 0.1\n'
+    )
+    command = ["unlearn", "--method", method] if method else ["check"]
+    code = f"from certify.cli.app import _run\nassert _run({command!r}) in (2, 4)"
+    assert not loaded(code, tmp_path) & {"torch", "opacus", "statsmodels", "pandas", "matplotlib"}
+
+
 def test_help_prints_usage_and_its_time_is_recorded(run_certify, record_property):
     """The contract's 0.3 s depends on the machine: the number is kept in the report, not judged here."""
     start = time.perf_counter()

@@ -10,7 +10,7 @@ from certify.core.errors import ConfigurationError
 from certify.data.dataset import Dataset
 from certify.unlearners import Claim, ConvexTask, Request
 from certify.unlearners.interface import Unlearner
-from certify.unlearners.registry import build
+from certify.unlearners.registry import build, check_kind
 
 NEWTON, RETRAIN, IDENTITY = (unlearners.get(name) for name in ("newton", "retrain", "identity"))
 
@@ -186,3 +186,13 @@ def test_a_method_that_trains_on_everything_is_exposed_whatever_it_claims(any_ca
     true_distance = float(np.linalg.norm(result.state - honest.state))
     assert result.claim is Claim.EXACT
     assert any_case.distance(result.model) >= true_distance > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["convex", "network"])
+@pytest.mark.parametrize("name", unlearners.names())
+def test_what_the_registry_says_of_a_kind_is_what_the_method_says(name, kind):
+    if kind in unlearners.get(name).kinds:
+        check_kind(name, kind)
+        return
+    with pytest.raises(ConfigurationError, match=f"{name} is not for (linear models|networks)"):
+        check_kind(name, kind)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from certify.core.errors import InputError
-from certify.core.files import is_file, read_bytes, remove_quietly, write_file
+from certify.core.files import is_file, read_bytes, remove_quietly, sweep, write_file
 from certify.models.networks.optimisers import Memory
 from certify.models.networks.state import State
 
@@ -43,6 +43,7 @@ class Checkpoint:
             InputError: the file is damaged, or of another run.
         """
         self.identity = identity
+        sweep(self.path)
         if not is_file(self.path):
             return
         found = unpack(read_bytes(self.path)[0], str(self.path), device)
@@ -60,8 +61,16 @@ class Checkpoint:
         return time.monotonic() - self._written >= self.interval
 
     def save(self, content: dict[str, Any]) -> None:
-        """Write, in place of what was written before."""
-        write_file(self.path, pack({"identity": self.identity, **content}))
+        """Write, in place of what was written before.
+
+        Raises:
+            InputError: it cannot be written; what was written before is still there.
+        """
+        try:
+            write_file(self.path, pack({"identity": self.identity, **content}))
+        except InputError as error:
+            then = "; the same command then goes on from what it holds" if is_file(self.path) else ", and run again"
+            raise InputError(error.what, where=error.where, mend=f"make room there{then}") from None
         self._written = time.monotonic()
 
     def remove(self) -> None:

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from certify.core.arguments import require_type, shown
 from certify.core.errors import ArgumentError, ConfigurationError, InputError
+from certify.core.foreign import foreign
 from certify.models.networks.losses import loss_named
+from certify.models.networks.theirs import is_shortage
 
 _ARRAYS = "give a NumPy array or a tensor of numbers, one entry a record"
 
@@ -93,19 +95,19 @@ def check_fit(
     labels = as_tensor(y)
     if loss == "cross-entropy" and labels.dim() == 1 and labels.is_floating_point():
         raise InputError("classes must be whole numbers", where="data", mend="number the classes from 0")
+    first = as_tensor(X[:1])
+    record = f"a record of shape {tuple(first.shape[1:])} and type {str(first.dtype).replace('torch.', '')} ({what})"
+    mend = "save X in the shape and type that the model's forward takes, or mend the forward"
     flags = [(part, part.training) for part in model.modules()]  # some may be frozen by hand
     try:
-        with torch.no_grad():
-            inputs, targets = tensors(torch.zeros_like(as_tensor(X[:1])), y[:1])
+        with foreign(f"the model cannot read {record}: it", "data", mend, is_shortage), torch.no_grad():
+            inputs, targets = tensors(torch.zeros_like(first), y[:1])
             outputs = model.eval()(inputs)
-    except (RuntimeError, ValueError, IndexError, TypeError):
-        first = as_tensor(X[:1])
-        kind = str(first.dtype).replace("torch.", "")
-        raise InputError(
-            f"the model cannot read a record of shape {tuple(first.shape[1:])} and type {kind} ({what})",
-            where="data",
-            mend="save X in the shape and type that the model's forward takes",
-        ) from None
+    except ConfigurationError as error:
+        raise InputError(error.what, where=error.where, mend=error.mend) from None
+    except (MemoryError, RuntimeError):  # nothing else passes
+        mend = "use a smaller model, or a machine with more of it"
+        raise InputError(f"out of memory with one record ({what})", where="model", mend=mend) from None
     finally:
         for part, training in flags:
             part.training = training

@@ -113,7 +113,7 @@ def dense_hessian(
         raise InputError(
             "the Hessian holds a number that is not finite",
             where=bench.name,
-            mend="the model has diverged, or its inputs are too large; nothing was written",
+            mend="the model has diverged, or its inputs are too large; no weights were written",
         )
     asymmetry = float(np.max(np.abs(total - total.T)))
     return DenseHessian(0.5 * (total + total.T) + weight_decay * np.eye(count), asymmetry)

@@ -20,6 +20,7 @@ from certify.models.networks.batches import epochs
 from certify.models.networks.bench import Bench, whole
 from certify.models.networks.network import Loss
 from certify.models.networks.state import State, flatten, select, unflatten
+from certify.models.networks.theirs import theirs
 from certify.unlearners.networks.curvature import Curvature, output_roots, padded
 
 _LAYERS = (nn.Linear, nn.Conv2d)
@@ -174,7 +175,7 @@ def _factors(
 ) -> list[tuple[Tensor, Tensor]]:
     """A and G of each layer of one model, weighted sums over a batch."""
     tensors = {name: value[0] for name, value in {**one.parameters, **one.buffers}.items()}
-    with _tapped(layers) as taps:
+    with theirs(), _tapped(layers) as taps:
         outputs = torch.func.functional_call(bench.network.evaluating, tensors, (X,))
     for name, calls in taps.items():
         if len(calls) != 1:

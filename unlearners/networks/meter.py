@@ -153,13 +153,13 @@ class NetworkMeter(Bench):
             raise BudgetExceededError(
                 f"the budget of {limit} {kind} of records is used up before {self.name} was done",
                 where=f"budget.{_LIMITS[kind]}",
-                mend="raise the budget; nothing was written",
+                mend="raise the budget; no weights were written",
             )
         if self.budget.seconds is not None and self.seconds > self.budget.seconds:
             raise BudgetExceededError(
                 f"the budget of {self.budget.seconds:g} seconds is used up before {self.name} was done",
                 where="budget.seconds",
-                mend="raise the budget; nothing was written",
+                mend="raise the budget; no weights were written",
             )
         self.counts[kind] += amount
 

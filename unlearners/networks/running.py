@@ -15,6 +15,7 @@ from certify.core.errors import ConfigurationError, InputError
 from certify.core.memory import PeakMemory
 from certify.data.dataset import record_keys
 from certify.models.networks.state import State, norm, tensor_digest
+from certify.models.networks.theirs import is_shortage
 from certify.unlearners.evidence import Budget, Evidence, TensorChange
 from certify.unlearners.interface import Result, Unlearner
 from certify.unlearners.networks.checkpoint import Checkpoint
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 
 _PASS = 512
 """Records in a pass that only adds up, at most."""
-_SHORTAGES = ("can't allocate memory", "not enough memory", "out of memory", "_STATUS_ALLOC_FAILED")
-"""In torch's messages: the allocators of Linux and Windows, CUDA, and its libraries."""
-
-
 _BLOCK = 8192
 """Records looked at side by side for copies; one at a time is slow, all at once a copy of the data."""
 
@@ -193,7 +190,7 @@ def named_when_short(method: Unlearner, task: NetworkTask, models: int) -> Itera
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_shortage(error):
+        if not is_shortage(error):
             raise
         hints = [f"at_once={models // 2} models"] if models > 1 else []
         size, knob = _batch_size(method, task)
@@ -204,7 +201,3 @@ def named_when_short(method: Unlearner, task: NetworkTask, models: int) -> Itera
         how = " or ".join(hints) + " halves what a step needs" if hints else "use a smaller model, or device cpu"
         which = "one model" if models == 1 else f"{models} models in a batch"
         raise InputError(f"out of memory with {which}", where=method.name, mend=how) from None
-
-
-def _is_shortage(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(part in str(error) for part in _SHORTAGES)

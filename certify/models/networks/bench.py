@@ -228,7 +228,7 @@ class Bench:
             raise InputError(
                 f"the loss or a weight{which} is not finite {when or f'after step {steps}'}",
                 where=self.name,
-                mend="lower lr or clip the gradient; nothing was written",
+                mend="lower lr or clip the gradient; no weights were written",
             )
 
     def train(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from certify.core.errors import ConfigurationError, InputError
 from certify.models.networks.state import State, Tensors, map_tensors, scale
+from certify.models.networks.theirs import theirs
 
 Loss = Callable[..., Tensor]
 """Losses of records, (B,), from outputs (B, ...) and further tensors with a leading axis B."""
@@ -359,7 +360,7 @@ class Network:
     def _is_random(self, state: State, example: Tensor) -> bool:
         """Whether a pass in training mode draws random numbers, found out by one pass of one model."""
         if "train" not in self._random:
-            with torch.no_grad(), _generator(state.device, 0):
+            with theirs(), torch.no_grad(), _generator(state.device, 0):
                 before = _generator_state(state.device)
                 self._call(_first(state.parameters), _first(state.buffers), example[0], train=True)
                 self._random["train"] = not torch.equal(before, _generator_state(state.device))
@@ -369,18 +370,19 @@ class Network:
         self, one: Callable[..., Any], parts: tuple[Any, ...], *, looped: bool, seeds: tuple[int, ...], train: bool
     ) -> Any:
         """One model's function for all models; nested mappings and tuples of tensors with a leading axis K in and out."""
-        if not looped:
-            return torch.vmap(one)(*parts)
-        models = next(iter(parts[1].values())).shape[0]
-        found = []
-        for model in range(models):
-            own = tuple(_take(part, model) for part in parts)
-            if train:
-                with _generator(parts[3].device, seeds[model] if seeds else 0):
+        with theirs():
+            if not looped:
+                return torch.vmap(one)(*parts)
+            models = next(iter(parts[1].values())).shape[0]
+            found = []
+            for model in range(models):
+                own = tuple(_take(part, model) for part in parts)
+                if train:
+                    with _generator(parts[3].device, seeds[model] if seeds else 0):
+                        found.append(one(*own))
+                else:
                     found.append(one(*own))
-            else:
-                found.append(one(*own))
-        return _restack(found)
+            return _restack(found)
 
 
 def _weighted(losses: Tensor, weights: Tensor) -> Tensor:
