@@ -3,6 +3,7 @@
 A method's module is imported when the method is asked for: those for networks import torch, which the convex path never does.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -86,15 +87,15 @@ def check_kind(name: str, kind: Kind) -> None:
     refuse_kind(name, kind, fits=name in _LINEAR if known else kind in get(name).kinds)
 
 
-def build(name: str, settings: dict[str, str]) -> Unlearner:
-    """A method with knobs given as text, as on the command line.
+def build(name: str, settings: Mapping[str, Any]) -> Unlearner:
+    """A method with knobs given as text, as on the command line, or as values, as in a spec.
 
     Raises:
         ConfigurationError: unknown method or knob, or a value of the wrong kind or range.
     """
     method = get(name)
     check_names(method, settings, name)
-    values: dict[str, Any] = {knob: parse_knob(method, knob, text) for knob, text in settings.items()}
+    values: dict[str, Any] = {knob: parse_knob(method, knob, value) for knob, value in settings.items()}
     return method(**values)
 
 

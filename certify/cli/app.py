@@ -152,11 +152,13 @@ def _explain(error: BaseException) -> int:
             return 130
         case OSError():
             return _undelivered(error)
-        case MemoryError():
-            click.echo("certify: out of memory; nothing was certified: use a machine with more of it", err=True)
-            return 2
         case _:
-            return _internal_error(error)
+            return _shortage() if isinstance(error, MemoryError) else _internal_error(error)
+
+
+def _shortage() -> int:
+    click.echo("certify: out of memory; nothing was certified: use a machine with more of it", err=True)
+    return 2
 
 
 def _run(arguments: list[str]) -> int:

@@ -221,7 +221,9 @@ def test_an_interrupt_after_the_weights_does_not_say_that_nothing_was_written(sp
     monkeypatch.setattr(Checkpoint, "remove", interrupted)
     done = certify("unlearn", spec, "--method", "identity")
     assert done.code == 130
-    assert done.stderr == f"\ncertify: interrupted; the weights are written ({spec.with_name('unlearned.safetensors')})\n"
+    assert (
+        done.stderr == f"\ncertify: interrupted; the weights are written ({spec.with_name('unlearned.safetensors')})\n"
+    )
     assert spec.with_name("unlearned.safetensors").exists()
 
 

@@ -67,7 +67,8 @@ def test_the_convex_path_never_loads_torch(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "method"), [("glm", "fine-tune"), ("glm", "sisa"), ("torch", "newton"), ("torch", "nothing"), ("torch", "")]
+    ("kind", "method"),
+    [("glm", "fine-tune"), ("glm", "sisa"), ("torch", "newton"), ("torch", "nothing"), ("torch", "")],
 )
 def test_refusals_never_load_torch(tmp_path, kind, method):
     """Loading it takes seconds; what is refused for the method or the kind of model is known without."""

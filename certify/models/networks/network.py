@@ -394,8 +394,8 @@ def _keep_flags(source: nn.Module, copied: nn.Module) -> None:
     """A part that was put in evaluation mode by hand inside a training module stays frozen there."""
     if not source.training:
         return
-    for own, theirs in zip(copied.modules(), source.modules(), strict=True):
-        own.training = theirs.training
+    for own, model in zip(copied.modules(), source.modules(), strict=True):
+        own.training = model.training
 
 
 @contextmanager
