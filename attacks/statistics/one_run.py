@@ -155,7 +155,7 @@ def _order_statistics_p(correct: int, guesses: int, canaries: int, accuracy: Acc
     if guesses == canaries:
         return math.exp(log_tail(np.full(guesses, accuracy(np.ones(1))[0]), correct))
     edges = beta.ppf(np.arange(_CELLS) / _CELLS, guesses + 1, canaries - guesses) * (1 - _SLACK)
-    return min(1.0, float(binom.sf(correct - 1, guesses, accuracy(edges)).mean()) * (1 + _SLACK))
+    return min(1.0, float(np.mean(binom.sf(correct - 1, guesses, accuracy(edges)))) * (1 + _SLACK))
 
 
 def product_epsilon(

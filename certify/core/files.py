@@ -56,7 +56,7 @@ def _stage(path: Path, content: bytes, mode: int, held: contextlib.ExitStack) ->
 def _try_lock(descriptor: int) -> bool:
     """Lock a file for as long as it is open; the system unlocks what a killed process held."""
     if fcntl is None:
-        return False
+        return False  # type: ignore[unreachable]  # on systems without it
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:  # somebody else's, or a file system without locks
