@@ -117,6 +117,7 @@ class AuditSpec(_Section):
     replicates: Annotated[int, Field(ge=2)] = 20
     seed: Annotated[int, Field(ge=0)] = 0
     block: Annotated[int, Field(ge=1)] | None = None
+    stop_early: bool = False
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     cache: Text | None = "certify-audit"
     knobs: dict[str, bool | int | float | str] = {}

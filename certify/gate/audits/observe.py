@@ -1,14 +1,14 @@
 """The fleets that an audit trains: one with forget sets drawn by chance, one of retrained models of this very request."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from certify.attacks.fleets.assignment import fixed_assignment, random_assignment
-from certify.attacks.fleets.fleet import run_fleet
+from certify.attacks.fleets.fleet import run_blocks, run_fleet
 from certify.attacks.fleets.plan import FleetPlan, FleetTask
 from certify.attacks.fleets.store import FleetStore
 from certify.attacks.observations import Observations
@@ -23,6 +23,9 @@ from certify.models.networks.state import State
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+
+_BETWEEN_LOOKS = 16
+"""Models in a block where the audit may stop after each."""
 
 RETRAINED_SEED = 1_000_003
 """Added to the audit's seed for the fleet of this very request, so that it shares no training with the other."""
@@ -102,22 +105,21 @@ class Fleets:
                 mend='give lr, epochs, batch_size and optimiser, or release.train = "package.module:function", or scores made elsewhere (audit.scores)',
             )
 
-    def by_chance(self, kind: str, hard: IntArray | None = None) -> Observations:
-        """The fleet whose models forget records drawn by chance from a pool.
+    def by_chance(self, kind: str, hard: IntArray | None = None) -> Iterator[Observations]:
+        """The fleet whose models forget records drawn by chance from a pool, block by block.
 
         Args:
             kind: "random", or what kind of records the pool holds.
             hard: the pool; drawn by chance where it is not given.
         """
         assert self.method is not None
-        assignment = self.assignment(kind, hard)
-        return run_fleet(
-            self.task,
-            self.fleet_plan(seed=self._seed(kind)),
-            assignment,
-            self.method,
-            store=self.store(),
-            executor=self.executor,
+        given = self.loaded.spec.audit
+        assert given is not None
+        plan = self.fleet_plan(seed=self._seed(kind))
+        if given.stop_early and given.block is None:
+            plan = replace(plan, block=_BETWEEN_LOOKS)
+        return run_blocks(
+            self.task, plan, self.assignment(kind, hard), self.method, store=self.store(), executor=self.executor
         )
 
     def _seed(self, kind: str) -> int:

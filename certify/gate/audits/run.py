@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from certify.attacks.observations import Cell, Observations
 from certify.core.arrays import IntArray
 from certify.core.errors import AssumptionViolatedError
 from certify.gate.audits.coins import audit_coins, audit_given_coins
+from certify.gate.audits.early import Early, watched
 from certify.gate.audits.plan import plan_of, pool_size
 from certify.gate.audits.scores import read_scores
 from certify.gate.audits.seen import Seen
@@ -195,11 +196,30 @@ def _play_fleets(seen: Seen, given: AuditSpec, fleets: "Fleets") -> None:
         wanted.insert(0, "random")
     first: Observations | None = None
     for kind in wanted:
-        hard = None if kind == "random" else _hard(kind, seen, given, first)
-        observations = fleets.by_chance(kind, hard)
+        blocks = fleets.by_chance(kind, None if kind == "random" else _hard(kind, seen, given, first))
+        name = "all" if kind == "random" else kind
+        if kind not in given.forget_sets or not (given.stop_early and watched(seen.plan.membership)):
+            observations = Observations.join(list(blocks))
+            if kind in given.forget_sets:
+                _play(seen, name, observations)
+        else:
+            observations = _watch(seen, name, blocks)
         first = observations if kind == "random" else first
-        if kind in given.forget_sets:
-            _play(seen, "all" if kind == "random" else kind, observations)
+
+
+def _watch(seen: Seen, name: str, blocks: Iterator[Observations]) -> Observations:
+    """The same with a look after each block."""
+    early = Early(seen.plan, seen.levels, _given(seen.loaded).seed, name)
+    with closing(blocks):  # type: ignore[type-var]  # a generator
+        observations, stopped = early.watch(blocks)
+    found = stopped or early.corrected(early.audit(observations))
+    seen.fleets[name] = (observations, found)
+    seen.left_out += found.left_out
+    looked = f"stopped after {observations.models} models" if stopped else "went to the last model"
+    seen.notes.append(
+        f"{name}: looked after each block, {looked}; p-values hold at any time (at least {early.p_value:.2g})"
+    )
+    return observations
 
 
 def _hard(kind: str, seen: Seen, given: AuditSpec, first: Observations | None) -> IntArray:

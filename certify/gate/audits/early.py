@@ -1,0 +1,113 @@
+"""Stopping before the last shadow model: pairs of unlearned and retrained models as they come, valid however often one looks."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from certify.attacks.audits.findings import Finding
+from certify.attacks.audits.fleet import FleetAudit, audit_fleet
+from certify.attacks.audits.judge import settled
+from certify.attacks.audits.membership import LEAST_MODELS, Levels
+from certify.attacks.audits.playing import score_of
+from certify.attacks.observations import Observations
+from certify.attacks.scores.games import GAMES
+from certify.attacks.statistics.sequential import pair_wealth
+from certify.core.arrays import FloatArray
+from certify.core.verdict import Verdict
+from certify.gate.audits.plan import Plan
+
+
+@dataclass(eq=False)
+class Early:
+    """A fleet looked at after each block.
+
+    Each new model and its retrained twin are scored by the models of earlier blocks alone, so that under perfect unlearning the two
+    could be exchanged whatever was seen before; the bets on their difference are a martingale, and one over its largest value is a p-value
+    at any time (Ville). The look may then stop: where every limit that is exceeded stays so by this p-value, more models only cost.
+
+    Attributes:
+        plan: attacks, games, limits; its first membership attack is the one that is played pair by pair.
+        levels: of the audit.
+        seed: of permutations.
+        name: of the kind of forget sets.
+        pairs: mean scores of the unlearned and the retrained models so far.
+    """
+
+    plan: Plan
+    levels: Levels
+    seed: int
+    name: str = "all"
+    pairs: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def p_value(self) -> float:
+        """Valid at any time, two-sided."""
+        if not self.pairs:
+            return 1.0
+        both = np.array(self.pairs)
+        return min(1.0, math.exp(-float(pair_wealth(both[:, 0], both[:, 1]).max())))
+
+    def watch(self, blocks: Iterator[Observations]) -> tuple[Observations, FleetAudit | None]:
+        """Take blocks until a limit is surely exceeded, or there are none left.
+
+        Returns:
+            What was observed, and the audit if it stopped early.
+        """
+        parts: list[Observations] = []
+        for part in blocks:
+            before = sum(one.models for one in parts)
+            parts.append(part)
+            seen = Observations.join(parts)
+            if before:
+                self._add(seen, before)
+            if seen.models >= LEAST_MODELS and self.p_value <= self.plan.alpha:
+                found = self.corrected(self.audit(seen))
+                if any(one.verdict is Verdict.FAIL for one in settled(found.findings, self.plan.alpha)):
+                    return seen, found
+        return Observations.join(parts), None
+
+    def audit(self, seen: Observations) -> FleetAudit:
+        """All attacks on what was seen."""
+        plan = self.plan
+        return audit_fleet(
+            seen,
+            plan.membership,
+            plan.games,
+            self.levels,
+            rates=plan.rates,
+            epsilon=plan.epsilon,
+            slice_name=self.name,
+            seed=self.seed,
+        )
+
+    def corrected(self, found: FleetAudit) -> FleetAudit:
+        """The audit with p-values that hold although one looked before: none is below the one that holds at any time."""
+        least = self.p_value
+        return replace(found, findings=tuple(_at_least(one, least) for one in found.findings))
+
+    def _add(self, seen: Observations, before: int) -> None:
+        """Scores of the newest block's models and their twins, by the earlier blocks alone."""
+        new = np.arange(before, seen.models)
+        trials = score_of(self.plan.membership[0])(seen, GAMES["retrain"], new)
+        positive = np.asarray(trials.positive).astype(bool)
+        for model in new:
+            mine = trials.models == model
+            both = trials.scores[mine & positive], trials.scores[mine & ~positive]
+            if all(len(side) for side in both):
+                self.pairs.append((_robust(both[0]), _robust(both[1])))
+
+
+def _robust(scores: FloatArray) -> float:
+    """Mean of scores cut off at +-20: a log likelihood ratio beyond says no more, and one record must not drown the others."""
+    return float(np.clip(scores, -20.0, 20.0).mean())
+
+
+def _at_least(one: Finding, least: float) -> Finding:
+    return one if one.p_value is None else replace(one, p_value=max(one.p_value, least))
+
+
+def watched(names: Sequence[str]) -> bool:
+    """Whether the first membership attack can be played against retrained models."""
+    return bool(names) and names[0] not in ("lira", "two-version")
