@@ -18,6 +18,7 @@ class Rmia:
 
     ``score(x) = share of z in the population with LR(x, z) >= gamma``, ``LR(x, z) = [p(x|theta) / p(x)] / [p(z|theta) / p(z)]``, where
     ``p`` is the chance that a model gives to the record's own class, ``1 / (1 + exp(-phi))``, and ``p(x)`` its mean over references.
+    A score is a share of the population: false positive rates below one over its size cannot be told apart, their records tie at 1.
 
     Attributes:
         mode: ``online``: p(x) is the mean of both worlds' means. ``offline``: from the negative world alone,
