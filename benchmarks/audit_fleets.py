@@ -21,7 +21,7 @@ from certify.attacks.fleets.assignment import random_assignment
 from certify.attacks.fleets.blocks import prepare
 from certify.attacks.fleets.fleet import FleetPlan, FleetTask
 from certify.attacks.fleets.fresh import fresh, seed_of
-from certify.attacks.fleets.training import undisturbed
+from certify.attacks.fleets.ordinary import undisturbed
 from certify.attacks.fleets.trial import survey
 from certify.attacks.observations import Cell
 from certify.models.networks import Recipe

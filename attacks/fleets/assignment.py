@@ -60,8 +60,9 @@ def random_assignment(
         ArgumentError: a share outside [0, 1], or shares that leave a model without a record to keep or without one to forget.
         InputError: positions outside the records or repeated, an empty set.
 
-    >>> random_assignment(2, 8, seed=0, out=0.5, forget=0.25).tolist()
-    [[2, 0, 0, 1, 2, 1, 0, 0], [1, 0, 0, 1, 2, 0, 0, 2]]
+    >>> found = random_assignment(3, 8, seed=0, out=0.5, forget=0.25)
+    >>> [(found == cell).sum(axis=1).tolist() for cell in Cell]
+    [[4, 4, 4], [2, 2, 2], [2, 2, 2]]
     """
     models, records = _counts(models, records)
     out, forget = _share(out, "out"), _share(forget, "forget")

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from certify.attacks.fleets.assignment import Assignment
 from certify.attacks.fleets.fresh import blueprint, fresh, same_shape, seed_of, seeded, stacked
+from certify.attacks.fleets.ordinary import undisturbed
 from certify.attacks.fleets.plan import FleetPlan, FleetTask, check_task
-from certify.attacks.fleets.training import Backend, Trainer, check_finite, undisturbed
+from certify.attacks.fleets.training import Backend, Trainer, check_finite
 from certify.attacks.observations import Cell
 from certify.core.arguments import shown
 from certify.core.arrays import AnyArray, IntArray

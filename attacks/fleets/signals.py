@@ -41,7 +41,8 @@ def observe(outputs: Tensor, targets: Tensor, loss: str, names: Sequence[str]) -
 
     ``phi = z_y - logsumexp_{j != y} z_j``, entropy ``-sum_j p_j log p_j``, modified entropy ``-(1 - p_y) log p_y - sum_{j != y}
     p_j log(1 - p_j)``, and whether the prediction is right. All from logits by logarithms of sums, so that nothing saturates:
-    phi is the logit gap itself for two classes, however large. For squared error phi is ``-1/2 ||output - target||^2``.
+    phi is the logit gap itself for two classes, however large. For squared error phi is ``-||output - target||^2``,
+    for distributions as targets minus the cross-entropy.
 
     Args:
         outputs: (B, ...), one row a record.
@@ -54,7 +55,7 @@ def observe(outputs: Tensor, targets: Tensor, loss: str, names: Sequence[str]) -
     """
     outputs = outputs.double()
     if signals_of(loss, targets) == ("phi",):
-        return {"phi": -loss_named(loss)(outputs, targets)}
+        return {"phi": -loss_named(loss)(outputs, targets) * (2 if loss == "squared" else 1)}
     labels = targets.reshape(-1).long()
     logits = class_logits(outputs)
     own = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, labels[:, None], value=True)

@@ -9,8 +9,7 @@ import contextlib
 import copy
 import functools
 import math
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from certify.attacks.fleets.ordinary import (
+    BATCH_STATISTICS,
+    called,
+    draws,
+    pass_seed,
+    schedule,
+    seed_all,
+    torch_optimiser,
+)
 from certify.attacks.fleets.signals import observe
 from certify.core.arrays import IntArray
 from certify.core.errors import InputError
@@ -30,9 +38,6 @@ from certify.models.networks.state import State
 
 Backend = Literal["vmap", "loop"]
 
-_BATCH_STATISTICS = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - the common base of all batch normalisations
-_TOO_FEW = "more than 1 value per channel"
-"""In torch's refusal to normalise a batch by itself."""
 _LOOKED_AT = 16384
 """Pairs of a model and a record that are looked at side by side."""
 
@@ -73,13 +78,13 @@ class Trainer:
             for own, theirs in zip(training.modules(), module.modules(), strict=True):
                 own.training = theirs.training
         looking = copy.deepcopy(module).to(X.device).eval().requires_grad_(requires_grad=False)
-        random = _draws(copy.deepcopy(training), X)
+        random = draws(copy.deepcopy(training), X)
         return cls(training, looking, moving, X, y, loss, recipe, bf16, random)
 
     @property
     def batch_statistics(self) -> bool:
         """Whether a part normalises by the statistics of the batch."""
-        return any(isinstance(part, _BATCH_STATISTICS) and part.training for part in self.training.modules())
+        return any(isinstance(part, BATCH_STATISTICS) and part.training for part in self.training.modules())
 
     @property
     def must_loop(self) -> bool:
@@ -146,7 +151,7 @@ class Trainer:
             seen = torch.zeros(models, device=self.X.device)
             for step in range(steps):
                 part = slice(step * recipe.batch_size, (step + 1) * recipe.batch_size)
-                _schedule(optimiser, recipe, (epoch * steps + step) / total)
+                schedule(optimiser, recipe, (epoch * steps + step) / total)
                 inputs = self.X[order[:, part]]
                 with self._autocast():
                     outputs, buffers = call({**leaves, **still}, buffers, inputs)
@@ -186,15 +191,15 @@ class Trainer:
         for epoch in range(recipe.epochs):
             order = torch.from_numpy(_orders([rows], [seed], epoch)[0]).to(self.X.device)
             if self.random:
-                _seed_all(_mix(seed, epoch), self.X.device)
+                seed_all(pass_seed(seed, epoch), self.X.device)
             seen = torch.zeros((), device=self.X.device)
             for step, part in enumerate(torch.split(order, size)):
-                _schedule(optimiser, recipe, (epoch * steps + step) / (steps * recipe.epochs))
+                schedule(optimiser, recipe, (epoch * steps + step) / (steps * recipe.epochs))
                 if self.bf16:
                     with self._autocast():
-                        outputs = _called(module, self.X[part]).to(kind)
+                        outputs = called(module, self.X[part]).to(kind)
                 else:
-                    outputs = _called(module, self.X[part])
+                    outputs = called(module, self.X[part])
                 mean = loss(outputs, self.y[part]).mean()
                 mean.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
@@ -275,16 +280,6 @@ def look_size(models: int, backend: Backend) -> int:
     return max(32, min(1024, _LOOKED_AT // (models if backend == "vmap" else 1)))
 
 
-def torch_optimiser(recipe: Recipe, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-    """The optimiser of a recipe, from ``torch.optim``, fused."""
-    if recipe.optimiser == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-        )
-    kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-
-
 def last_weights(rows: Sequence[IntArray], size: int, device: torch.device) -> tuple[Tensor | None, int]:
     """Weights of records in the last batch of a pass, (K, B), 0 for padding; None where none is padded. And batches in a pass.
 
@@ -322,81 +317,3 @@ def _orders(rows: Sequence[IntArray], seeds: Sequence[int], epoch: int) -> IntAr
         line[: len(drawn)] = drawn
         line[len(drawn) :] = drawn[-1]
     return orders
-
-
-def _schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, done: float) -> None:
-    if recipe.schedule != "constant" or recipe.warmup:
-        optimiser.param_groups[0]["lr"] = recipe.lr * recipe.factor(done)
-
-
-def _called(module: nn.Module, x: Tensor) -> Tensor:
-    """A training pass; one record, which has no statistics of its own, is normalised by the running ones, which stay."""
-    if len(x) > 1:
-        return module(x)  # type: ignore[no-any-return]
-    before = {name: value.clone() for name, value in module.named_buffers()}
-    try:
-        return module(x)  # type: ignore[no-any-return]
-    except ValueError as error:
-        if _TOO_FEW not in str(error):
-            raise
-    for name, value in module.named_buffers():  # parts before the one that refused were there already
-        value.copy_(before[name])
-    parts = [part for part in module.modules() if isinstance(part, _BATCH_STATISTICS) and part.training]
-    try:
-        for part in parts:
-            part.eval()
-        return module(x)  # type: ignore[no-any-return]
-    finally:
-        for part in parts:
-            part.train()
-
-
-def _draws(module: nn.Module, X: Tensor) -> bool:
-    """Whether a training pass of two records draws from torch's generators."""
-    with torch.no_grad(), _forked(X.device):
-        before = _generator_states(X.device)
-        _called(module, X[:2])
-        return any(not torch.equal(a, b) for a, b in zip(before, _generator_states(X.device), strict=True))
-
-
-def _generator_states(device: torch.device) -> list[Tensor]:
-    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
-    return [torch.get_rng_state(), *cuda]
-
-
-@contextlib.contextmanager
-def _forked(device: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        yield
-
-
-@contextlib.contextmanager
-def undisturbed(device: torch.device, precision: str, *, deterministic: bool) -> Iterator[None]:
-    """Gradients on, generators, precision and determinism as asked for; everything as found afterwards."""
-    product, strict = torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
-    convolutions = torch.backends.cudnn.flags(
-        enabled=torch.backends.cudnn.enabled,
-        benchmark=False,
-        deterministic=deterministic or torch.backends.cudnn.deterministic,
-        allow_tf32=precision == "tf32",
-    )
-    with _forked(device), torch.inference_mode(mode=False), torch.enable_grad(), convolutions:
-        try:
-            torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-            torch.use_deterministic_algorithms(deterministic or strict)
-            yield
-        finally:
-            torch.set_float32_matmul_precision(product)
-            torch.use_deterministic_algorithms(strict)
-
-
-def _seed_all(seed: int, device: torch.device) -> None:
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
-
-
-def _mix(seed: int, epoch: int) -> int:
-    words = np.random.SeedSequence([seed, zlib.crc32(b"train"), epoch]).generate_state(1, np.uint64)
-    return int(words[0] >> 1)

@@ -10,8 +10,9 @@ import torch
 from certify.attacks.fleets.blocks import device_name, is_shortage, prepare
 from certify.attacks.fleets.fresh import fresh, seed_of
 from certify.attacks.fleets.memory import block_size, bytes_per_model, fits
+from certify.attacks.fleets.ordinary import undisturbed
 from certify.attacks.fleets.plan import FleetPlan, FleetTask
-from certify.attacks.fleets.training import Backend, Trainer, undisturbed
+from certify.attacks.fleets.training import Backend, Trainer
 from certify.core.errors import CertifyError, ConfigurationError
 from certify.models.networks.recipe import Recipe
 from certify.models.networks.state import State

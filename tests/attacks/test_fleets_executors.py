@@ -95,6 +95,7 @@ def test_no_scheduler_there():
         dask_client("nonsense://127.0.0.1:1")
 
 
+@pytest.mark.slow  # three processes that import torch: half a minute of a core
 def test_a_cluster_that_loses_a_worker_ends_where_it_would_have(plain, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

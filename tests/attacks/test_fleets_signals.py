@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from certify.attacks.fleets.signals import observe, signals_of
+from certify.attacks.observations import SIGNALS
+from certify.attacks.scores.phi import signals
 from certify.core.metrics import modified_entropy
 
 
@@ -43,4 +45,14 @@ def test_modified_entropy_is_finite_and_right_where_a_probability_is_one():
 def test_targets_have_phi_alone():
     targets = torch.tensor([[1.0, 2.0]])
     assert signals_of("squared", targets) == ("phi",)
-    assert observe(torch.tensor([[0.0, 0.0]]), targets, "squared", ["phi"])["phi"].item() == -2.5
+    assert observe(torch.tensor([[0.0, 0.0]]), targets, "squared", ["phi"])["phi"].item() == -5.0
+
+
+@pytest.mark.parametrize("size", [1.0, 30.0, 400.0])
+def test_what_the_device_computes_is_what_arrays_give(size):
+    generator = torch.Generator().manual_seed(1)
+    outputs = size * torch.randn(300, 6, generator=generator)
+    labels = torch.randint(6, (300,), generator=generator)
+    expected = signals(outputs.numpy(), labels.numpy())
+    for name, values in observe(outputs, labels, "cross-entropy", SIGNALS).items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
