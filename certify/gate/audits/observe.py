@@ -69,7 +69,6 @@ class Fleets:
             train=task.train,
             device=task.device,
             ids=task.ids,
-            identity="" if self.method is None else self.method.identity,
         )
 
     def fleet_plan(self, **more: Any) -> FleetPlan:
