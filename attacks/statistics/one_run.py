@@ -19,7 +19,8 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import beta, binom
 
 from certify.attacks.statistics.betting import as_level
-from certify.attacks.statistics.coin_flip import as_coins, as_delta, as_scores, log_tail
+from certify.attacks.statistics.coin_flip import as_coins, as_scores, log_tail
+from certify.attacks.statistics.counts import as_delta
 from certify.core.arguments import as_whole
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.bounds import LowerBound
