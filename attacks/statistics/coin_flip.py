@@ -25,7 +25,8 @@ from scipy.special import logsumexp
 from scipy.stats import binom, hypergeom
 
 from certify.attacks.statistics.betting import as_level
-from certify.core.arguments import as_whole, at_least, at_most, shown
+from certify.attacks.statistics.counts import as_delta
+from certify.core.arguments import as_whole, at_least, at_most
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.bounds import LowerBound
 from certify.core.errors import ArgumentError, InputError
@@ -59,20 +60,6 @@ class SetLevel:
         claimed = at_least(epsilon, "epsilon")
         left = 1 - as_level(confidence) - as_delta(delta)
         return left > 0 and claimed + self.log_p < down(math.log(left))
-
-
-def as_delta(value: object) -> float:
-    """A delta in [0, 1), rounded up.
-
-    Raises:
-        ArgumentError: it is none.
-    """
-    delta = at_least(value, "delta")
-    if not 0 <= delta < 1:
-        raise ArgumentError(
-            f"must be at least 0 and below 1, not {shown(delta)}", where="delta", mend="correct the value"
-        )
-    return delta
 
 
 def draw_coins(n: int, probability: float = 0.5, seed: int | None = None) -> AnyArray:

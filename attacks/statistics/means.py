@@ -16,7 +16,8 @@ from scipy.stats import rankdata
 from certify.attacks.estimates import Estimate
 from certify.attacks.observations import Trials
 from certify.attacks.statistics.betting import as_level, log_slack, log_wealth, mean_interval
-from certify.core.arguments import as_number, at_least, shown
+from certify.attacks.statistics.counts import as_delta
+from certify.core.arguments import as_number
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.bounds import LowerBound
 from certify.core.errors import ArgumentError, InputError
@@ -200,11 +201,7 @@ def epsilon_lower_bound_over_models(
     Raises:
         InputError: no model with both kinds, or no record that is positive in one model and negative in another, or both in one.
     """
-    slack, level = at_least(delta, "delta"), as_level(confidence)
-    if not 0 <= slack < 1:
-        raise ArgumentError(
-            f"must be at least 0 and below 1, not {shown(slack)}", where="delta", mend="correct the value"
-        )
+    slack, level = as_delta(delta), as_level(confidence)
     positive = truth(trials)
     if not np.isin(trials.records[positive], trials.records[~positive]).any():
         raise InputError(

@@ -19,7 +19,8 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import beta, binom
 
 from certify.attacks.statistics.betting import as_level
-from certify.attacks.statistics.coin_flip import as_coins, as_delta, as_scores, log_tail
+from certify.attacks.statistics.coin_flip import as_coins, as_scores, log_tail
+from certify.attacks.statistics.counts import as_delta
 from certify.core.arguments import as_whole
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.bounds import LowerBound
@@ -150,12 +151,15 @@ def _order_statistics_p(correct: int, guesses: int, canaries: int, accuracy: Acc
     """``P(V >= v)`` at most, where canaries are independent and the r surest of m are guessed.
 
     Given that the surest r are those in the top share u of certainty, their guesses are right independently with probability
-    ``accuracy(u)``, which falls with u; u is Beta(r + 1, m - r). Cells of equal mass are each counted at their lower end.
+    ``accuracy(u)``, which falls with u; u is Beta(r + 1, m - r). Cells of its law are each counted at their lower end.
     """
     if guesses == canaries:
         return math.exp(log_tail(np.full(guesses, accuracy(np.ones(1))[0]), correct))
-    edges = beta.ppf(np.arange(_CELLS) / _CELLS, guesses + 1, canaries - guesses) * (1 - _SLACK)
-    return min(1.0, float(np.mean(binom.sf(correct - 1, guesses, accuracy(edges)))) * (1 + _SLACK))
+    # fine cells where u is small: the first one, which counts as certainty, weighs 1e-12
+    quantiles = np.concatenate([[0.0], np.geomspace(1e-12, 1e-3, 40), np.linspace(1e-3, 1, _CELLS)[1:]])
+    edges = beta.ppf(quantiles[:-1], guesses + 1, canaries - guesses) * (1 - _SLACK)
+    tails = binom.sf(correct - 1, guesses, accuracy(edges))
+    return min(1.0, float(np.sum(tails * np.diff(quantiles))) * (1 + _SLACK))
 
 
 def product_epsilon(

@@ -7,6 +7,7 @@ needs no guess of how large the leak is. That the wealth ever reaches 1/alpha ha
 """
 
 import math
+from bisect import insort
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,12 @@ def as_pairs(unlearned: AnyArray, retrained: AnyArray) -> FloatArray:
 
 
 def _running_median(values: FloatArray) -> FloatArray:
-    return np.array([np.median(values[: t + 1]) for t in range(len(values))])
+    seen: list[float] = []
+    found = np.empty(values.size)
+    for t, value in enumerate(values):
+        insort(seen, float(value))
+        found[t] = (seen[t // 2] + seen[(t + 1) // 2]) / 2
+    return found
 
 
 def pair_wealth(unlearned: AnyArray, retrained: AnyArray) -> FloatArray:
