@@ -6,6 +6,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from certify.core.arguments import as_array
 from certify.core.arrays import AnyArray, FloatArray, IntArray
 from certify.core.errors import InputError
 
@@ -49,7 +50,7 @@ class Observations:
     ids: AnyArray = field(default_factory=lambda: np.arange(0))
 
     def __post_init__(self) -> None:
-        assignment = np.asarray(self.assignment)
+        assignment = as_array(self.assignment, "observations: assignment")
         if assignment.ndim != 2 or not assignment.size:
             raise _wrong(
                 f"assignment has shape {assignment.shape}, not (models, records)",
@@ -57,7 +58,12 @@ class Observations:
             )
         if not np.isin(assignment, [int(cell) for cell in Cell]).all():
             raise _wrong("assignment holds other values than 0, 1 and 2", "use 0 for out, 1 for retain, 2 for forget")
-        ids = np.asarray(self.ids)
+        try:
+            ids = np.asarray(self.ids)
+        except (TypeError, ValueError, OverflowError):
+            raise _wrong("ids are no array", "give one id a record") from None
+        if ids.dtype.kind not in "iuUS" and ids.size:
+            raise _wrong(f"ids have type {ids.dtype}", "use whole numbers or texts")
         ids = ids if ids.size else np.arange(assignment.shape[1])
         if ids.shape != (assignment.shape[1],) or len(np.unique(ids)) != len(ids):
             raise _wrong(
@@ -75,7 +81,7 @@ class Observations:
         where = f"{world}.{name}"
         if world not in WORLDS or name not in SIGNALS:
             raise _wrong(f"{where!r} is unknown", f"worlds are {', '.join(WORLDS)}; signals are {', '.join(SIGNALS)}")
-        values = np.asarray(array)
+        values = as_array(array, f"observations: {where}")
         if values.shape != self.assignment.shape:
             raise _wrong(
                 f"{where} has shape {values.shape}, the assignment {self.assignment.shape}",

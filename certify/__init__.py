@@ -2,7 +2,7 @@
 
 Nothing heavy is imported before it is used::
 
-    from certify import Objective, bound_distance, gaussian, check
+    from certify import Objective, bound_distance, gaussian, check, audit
     from certify import attacks, unlearners
 """
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from certify.convex.adapters.bound import ModelBound, bound_model
     from certify.convex.certificate import DistanceBound, bound_distance
     from certify.convex.objective import Objective
+    from certify.gate.audits.run import audit
     from certify.gate.check import CheckResult, check
     from certify.privacy import gaussian
 
@@ -27,6 +28,7 @@ __all__ = [
     "__version__",
     "adapt",
     "attacks",
+    "audit",
     "bound_distance",
     "bound_model",
     "check",
@@ -42,6 +44,7 @@ _HOMES = {
     "Objective": "certify.convex.objective:Objective",
     "adapt": "certify.convex.adapters:adapt",
     "attacks": "certify.attacks",
+    "audit": "certify.gate.audits.run:audit",
     "bound_distance": "certify.convex.certificate:bound_distance",
     "bound_model": "certify.convex.adapters.bound:bound_model",
     "check": "certify.gate.check:check",

@@ -75,21 +75,27 @@ class Control:
 
     Attributes:
         id: unique within an audit.
+        attack: name of the attack that it controls.
+        game: the game that it controls it in.
         name: for readers.
         must_be_caught: whether the attack has to tell it apart from the reference (the original), or must not (retrained ones).
         p_value: of being told apart.
         value: the attack's statistic.
         ok: whether it behaved.
         summary: one line.
+        slice: "all", or a worst-case set of records, as of :class:`Finding`.
     """
 
     id: str
+    attack: str
+    game: str
     name: str
     must_be_caught: bool
     p_value: float | None
     value: float | None
     ok: bool
     summary: str
+    slice: str = "all"
 
 
 @dataclass(frozen=True, eq=False)

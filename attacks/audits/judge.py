@@ -49,9 +49,9 @@ def findings_of(
         slice_name: "all", or the worst-case set that the fleet forgot.
     """
     decides = found.game.name in _DECIDING and ATTACKS[found.attack].shadows
-    listed = []
+    listed, note = [], f"mean AUC within a model {auc(found.trials):.3f}"
     for side in found.sides:
-        listed.append(_rate_finding(found, side, levels, rate, slice_name, decides=decides))
+        listed.append(_rate_finding(found, side, levels, rate, slice_name, note, decides=decides))
         if side.epsilon is not None and epsilon is not None and decides:
             listed.append(_epsilon_finding(found, side, side.epsilon, levels, epsilon, slice_name))
     return listed
@@ -72,11 +72,17 @@ def _names(found: Membership, side: Side, slice_name: str, what: str) -> dict[st
 
 
 def _rate_finding(
-    found: Membership, side: Side, levels: Levels, limit: float, slice_name: str, *, decides: bool
+    found: Membership, side: Side, levels: Levels, limit: float, slice_name: str, note: str, *, decides: bool
 ) -> Finding:
     tpr, null = side.tpr, side.null
     decision = decide(tpr, limit)
     verdict = decision.verdict
+    plan = _power(decision) if decides else {}
+    if verdict is Verdict.FAIL and side.strict <= limit:
+        plan = plan and {**plan, "needed_models": 4 * tpr.units}
+        verdict, note = Verdict.INCONCLUSIVE, f"above the limit alone, not as one of many findings; {note}"
+    elif limit >= 1:
+        verdict, note = Verdict.INCONCLUSIVE, f"the limit allows every rate, so that nothing could exceed it; {note}"
     return Finding(
         **_names(found, side, slice_name, "tpr"),
         statistic=f"TPR at FPR {levels.fpr:g}",
@@ -93,17 +99,24 @@ def _rate_finding(
         corrected=None if null is None else tpr.value - null.value,
         units=tpr.units,
         method=tpr.method,
-        note=f"mean AUC within a model {auc(found.trials):.3f}",
-        **(_power(decision) if decides else {}),
+        note=note,
+        **plan,
     )
 
 
 def _epsilon_finding(
     found: Membership, side: Side, bound: Refuted, levels: Levels, limit: float, slice_name: str
 ) -> Finding:
-    able = bound.ceiling >= limit
-    verdict = Verdict.FAIL if bound.strict > limit else Verdict.PASS if able else Verdict.INCONCLUSIVE
-    units = side.tpr.units
+    able, units = bound.ceiling >= limit, side.tpr.units
+    if bound.strict > limit:
+        verdict, note = Verdict.FAIL, ""
+    elif not able:
+        verdict = Verdict.INCONCLUSIVE
+        note = f"{units} models could not refute more than {bound.ceiling:.3g}, however strong the leak"
+    elif bound.value > limit:
+        verdict, note = Verdict.INCONCLUSIVE, "refuted alone, not as one of many findings"
+    else:
+        verdict, note = Verdict.PASS, ""
     return Finding(
         **_names(found, side, slice_name, "epsilon"),
         statistic="epsilon lower bound",
@@ -117,11 +130,18 @@ def _epsilon_finding(
         null_mean=bound.null,
         corrected=None if bound.null is None else bound.value - bound.null,
         ceiling=bound.ceiling,
-        needed_models=None if able else models_for_epsilon(limit, levels),
+        needed_models=_models_wanted(verdict, units, limit, levels, able=able),
         units=units,
         method=f"betting on pairs of rates, over models, at delta {levels.delta:g}; threshold set on other models",
-        note="" if able else f"{units} models could not refute more than {bound.ceiling:.3g}, however strong the leak",
+        note=note,
     )
+
+
+def _models_wanted(verdict: Verdict, units: int, limit: float, levels: Levels, *, able: bool) -> int | None:
+    """Models with which something could be refuted; twice the fleet where it nearly was."""
+    if verdict is not Verdict.INCONCLUSIVE:
+        return None
+    return 4 * units if able else models_for_epsilon(limit, levels)
 
 
 def models_for_epsilon(limit: float, levels: Levels) -> int:
@@ -160,6 +180,8 @@ def _control(
     shown = "" if adjusted is None or adjusted == p else f" ({adjusted:.3g} after Holm)"
     return Control(
         id=f"control-{who.partition(' ')[0]}-{one.attack}-{one.game.name}",
+        attack=one.attack,
+        game=one.game.name,
         name=f"{who} in the unlearned ones' place: {one.attack}, {one.game.name}",
         must_be_caught=caught,
         p_value=p,
@@ -190,8 +212,11 @@ def settled(findings: Sequence[Finding], alpha: float) -> list[Finding]:
 def _settled(one: Finding, level: float | None, alpha: float) -> Finding:
     if one.p_value is None or level is None:
         return one
-    doubtful = one.verdict is Verdict.FAIL and level > alpha
-    return replace(one, adjusted_p=level, verdict=Verdict.INCONCLUSIVE if doubtful else one.verdict)
+    if one.verdict is not Verdict.FAIL or level <= alpha:
+        return replace(one, adjusted_p=level)
+    known = ATTACKS[one.attack].kind == "membership"
+    needed = 4 * one.units if known else one.needed_models  # twice the fleet, of which half are references
+    return replace(one, adjusted_p=level, verdict=Verdict.INCONCLUSIVE, needed_models=needed)
 
 
 def _power(decision: Decision) -> dict[str, Any]:

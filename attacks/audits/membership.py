@@ -17,6 +17,7 @@ from certify.attacks.statistics.means import (
     epsilon_lower_bound_over_models,
     epsilon_of_shares,
     threshold_at,
+    thresholds_at,
 )
 from certify.core.arrays import FloatArray, IntArray
 from certify.core.errors import TooLittlePowerError
@@ -41,12 +42,14 @@ class Side:
         direction: "under-forgetting" (positives score high) or "over-forgetting" (they score low).
         tpr: at the false-positive rate asked for.
         null: the rate with retrained models in the place; None where none were observed.
+        strict: lower end of the rate at the confidence that is left for one of many findings.
         epsilon: refuted at the same threshold, in the game against retrained models alone; and strictly, and at most.
     """
 
     direction: str
     tpr: Estimate
     null: Estimate | None
+    strict: float
     epsilon: "Refuted | None" = None
 
 
@@ -158,7 +161,8 @@ def membership(
     for name, other in (("null", game.null()), ("control", game.control())):
         if all(observations.has(world) for world in other.worlds):
             found[name] = score(observations, other, targets)
-            found[f"{name} reference"] = score(observations.pick(references), other, np.arange(len(references)))
+    if "null" in found:
+        found["null reference"] = score(observations.pick(references), game.null(), np.arange(len(references)))
     sides = tuple(_side(direction, found, game, levels) for direction in ("under-forgetting", "over-forgetting"))
     curve = _curve(attack, game, found, levels.confidence)
     at_chance = _AT_CHANCE.get(game.name)
@@ -220,6 +224,7 @@ def _side(direction: str, found: dict[str, Trials], game: Game, levels: Levels) 
         direction,
         _rate(turned["real"], turned["reference"], levels.fpr, levels.confidence),
         null,
+        _rate(turned["real"], turned["reference"], levels.fpr, levels.strict).lower,
         _refuted(turned, levels) if game.name == "retrain" else None,
     )
 
@@ -248,30 +253,27 @@ def _turned(trials: Trials, direction: str) -> Trials:
 
 
 def _rate(trials: Trials, reference: Trials, fpr: float, confidence: float) -> Estimate:
-    thresholds = [threshold_at(reference, min(1.0, fpr * looser)) for looser in LOOSER]
-    return tpr_at(fpr, *tallies(trials, np.array(thresholds)), confidence)
+    thresholds = thresholds_at(reference, np.minimum(1.0, fpr * np.array(LOOSER)))
+    return tpr_at(fpr, *tallies(trials, thresholds), confidence)
 
 
 def _curve(attack: str, game: Game, found: dict[str, Trials], confidence: float) -> Curve:
     """Mean rates over targets at thresholds from the references; the band is over models, point by point."""
-    thresholds = np.array([threshold_at(found["reference"], float(rate)) for rate in _CURVE])
-    positive, negative = tallies(found["real"], thresholds)
-    error, columns = (1 - confidence) / 2, range(len(_CURVE))
-    null = np.zeros((0, 2))
+    positive, negative = tallies(found["real"], thresholds_at(found["reference"], _CURVE))
+    error, null = (1 - confidence) / 2, (np.zeros(0), np.zeros(0))
     if "null" in found:
-        at = np.array([threshold_at(found["null reference"], float(rate)) for rate in _CURVE])
-        caught, alarms = tallies(found["null"], at)
-        null = np.array([(alarms.mean(j), caught.mean(j)) for j in columns])
+        caught, alarms = tallies(found["null"], thresholds_at(found["null reference"], _CURVE))
+        null = alarms.means(), caught.means()
     return Curve(
         attack=attack,
         game=game.name,
         slice="all",
-        fpr=np.array([negative.mean(j) for j in columns]),
-        tpr=np.array([positive.mean(j) for j in columns]),
-        lower=np.array([positive.lower(error, j) for j in columns]),
-        upper=np.array([positive.upper(error, j) for j in columns]),
-        null_fpr=null[:, 0],
-        null_tpr=null[:, 1],
+        fpr=negative.means(),
+        tpr=positive.means(),
+        lower=positive.lower(error),
+        upper=positive.upper(error),
+        null_fpr=null[0],
+        null_tpr=null[1],
         confidence=confidence,
         band=f"point by point; {METHOD}",
     )

@@ -1,6 +1,6 @@
 """The membership attacks by name, as functions that score target models in a game."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -30,6 +30,9 @@ _BY_NAME: dict[str, Callable[[], Attack]] = {
     "gap": lambda: Population("correct"),
 }
 
+_FOLDS = 8
+"""Reference models of classical LiRA are scored by the rest of them, an eighth at a time: what is scored was unlearned, what scores was not."""
+
 
 def score_of(name: str) -> Score:
     """The attack called ``name`` as it is played on a fleet; records with too few references are left out, by the assignment alone."""
@@ -37,10 +40,23 @@ def score_of(name: str) -> Score:
 
     def score(observations: Observations, game: Game, targets: IntArray) -> Trials:
         every = len(targets) == observations.models
-        seen = _with_originals(observations, game, targets) if name == "lira" and not every else observations
-        return trials(seen, game, attack, targets=None if every else targets, short="drop")
+        if name == "lira":
+            parts = [targets[place::_FOLDS] for place in range(_FOLDS)] if every else [targets]
+            return _joined([_by_originals(observations, game, attack, part) for part in parts if part.size])
+        return trials(observations, game, attack, targets=None if every else targets, short="drop")
 
     return score
+
+
+def _by_originals(observations: Observations, game: Game, attack: Attack, targets: IntArray) -> Trials:
+    """Targets scored by all other models as they were before the deletion."""
+    return trials(_with_originals(observations, game, targets), game, attack, targets=targets, short="drop")
+
+
+def _joined(parts: Sequence[Trials]) -> Trials:
+    """All of them, in the order given."""
+    names = ("scores", "positive", "models", "records")
+    return Trials(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def game_of(name: str, game: str) -> Game:

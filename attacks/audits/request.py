@@ -1,7 +1,7 @@
 """One model under review, beside retrained models of the very same request."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import beta
@@ -19,7 +19,10 @@ from certify.core.verdict import Verdict
 LEAST_RETRAINED = 5
 """Retrained models, at least: their spread is what everything is measured by."""
 
-_ONE_MODEL = "records of one model taken as independent; p-value by Student's t over retrained models, taken as normal"
+_ONE_MODEL = (
+    "Clopper-Pearson over records, or the spread of the share over retrained models where that is wider; "
+    "p-value by Student's t over retrained models, taken as normal"
+)
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,18 @@ class RequestAudit:
 
 
 def predicted_p(value: float, null: FloatArray) -> float:
-    """Two-sided p-value that ``value`` is one more of ``null``, (J,), taken as normal: ``t = (v - mean) / (sd sqrt(1 + 1/J))``."""
+    """Two-sided p-value that ``value`` is one more of ``null``, (J,), taken as normal: ``t = (v - mean) / (sd sqrt(1 + 1/J))``.
+
+    Where ``null`` has no spread there is nothing to measure by, and being the odd one out of J + 1 has the probability 1 / (J + 1).
+
+    >>> predicted_p(3.0, np.array([1.0, 2.0, 3.0, 4.0, 5.0])), predicted_p(1.5, np.ones(19))
+    (1.0, 0.05)
+    """
     models = len(null)
     spread = float(np.std(null, ddof=1)) * np.sqrt(1 + 1 / models)
     gap = value - float(np.mean(null))
-    if spread == 0:
-        return 1.0 if gap == 0 else 0.0
+    if spread <= 1e-12 * max(abs(value), float(np.max(np.abs(null)))):
+        return 1.0 if abs(gap) <= spread else 1 / (models + 1)
     return float(2 * student.sf(abs(gap) / spread, models - 1))
 
 
@@ -89,36 +98,35 @@ def audit_release(
     """
     require_retrained(len(retrained))
     moments = Moments.of(retrained)
-    findings, controls = [], []
+    p = predicted_p(*_mean_scores(released, retrained))
+    control = None if original is None else predicted_p(*_mean_scores(original, retrained))
+    able = control is None or control <= 1 - confidence
+    findings = []
     for direction, sign in (("under-forgetting", 1), ("over-forgetting", -1)):
-        null = np.array([_share(row, moments.without(row), fpr, sign) for row in retrained])
+        null = np.array([_share(row, moments.without(j), fpr, sign) for j, row in enumerate(retrained)])
         value = _share(released, moments, fpr, sign)
-        p = predicted_p(_mean_score(released, moments), _null_scores(retrained, moments))
-        able = True
-        if original is not None:
-            control = predicted_p(_mean_score(original, moments), _null_scores(retrained, moments))
-            able = control <= 1 - confidence
-            if sign == 1:
-                controls.append(_original("release-lira", control, able=able))
         findings.append(_release_finding(direction, value, null, p, len(released), fpr, limit, confidence, able=able))
-    return RequestAudit(tuple(findings), tuple(controls))
+    controls = () if control is None else (_original("release-lira", control, able=able),)
+    return RequestAudit(tuple(findings), controls)
 
 
 def _share(phi: FloatArray, moments: Moments, fpr: float, sign: int) -> float:
     """Share of records in the tail of their predictions."""
-    turned = moments if sign == 1 else Moments(moments.count, -moments.mean, moments.scatter)
+    turned = moments if sign == 1 else replace(moments, mean=-moments.mean)
     return float(np.mean(Predictive.of(turned, "student", 4.0).log_upper(sign * phi) <= np.log(fpr)))
 
 
-def _mean_score(phi: FloatArray, moments: Moments) -> float:
-    """Mean over records of phi in standard deviations from the mean of the retrained models."""
-    spread = np.sqrt(moments.scatter / np.maximum(moments.count - 1, 1))
+def _mean_scores(one: FloatArray, retrained: FloatArray) -> tuple[float, FloatArray]:
+    """Mean over records of phi, each record in units of its spread, of one model and of each of the retrained ones.
+
+    The spread is that of all models together: none of them is measured by a yardstick that it had no part in, so that one more
+    retrained model is one more of the same.
+    """
+    everything = np.concatenate([retrained, one[None]])
+    spread = everything.std(axis=0, ddof=1)
     floor = max(float(np.median(spread)) * 1e-3, np.finfo(np.float64).tiny)
-    return float(np.mean((phi - moments.mean) / np.maximum(spread, floor)))
-
-
-def _null_scores(retrained: FloatArray, moments: Moments) -> FloatArray:
-    return np.array([_mean_score(row, moments.without(row)) for row in retrained])
+    scores = ((everything - everything.mean(axis=0)) / np.maximum(spread, floor)).mean(axis=1)
+    return float(scores[-1]), scores[:-1]
 
 
 def _release_finding(
@@ -134,8 +142,14 @@ def _release_finding(
     able: bool,
 ) -> Finding:
     flagged, error = round(value * records), (1 - confidence) / 2
-    lower = 0.0 if flagged == 0 else float(beta.ppf(error, flagged, records - flagged + 1))
-    upper = 1.0 if flagged == records else float(beta.isf(error, flagged + 1, records - flagged))
+    # records of one model depend on each other: retrained models show how far their shares spread
+    half = float(student.isf(error, len(null) - 1) * null.std(ddof=1))
+    lower = 0.0 if flagged == 0 else max(0.0, min(float(beta.ppf(error, flagged, records - flagged + 1)), value - half))
+    upper = (
+        1.0
+        if flagged == records
+        else min(1.0, max(float(beta.isf(error, flagged + 1, records - flagged)), value + half))
+    )
     verdict = judge(lower, upper, -np.inf, limit)
     return Finding(
         id=f"release-lira-{direction.partition('-')[0]}",
@@ -156,7 +170,7 @@ def _release_finding(
         null_upper=float(null.max()),
         corrected=value - float(null.mean()),
         units=records,
-        method=f"Clopper-Pearson; {_ONE_MODEL}",
+        method=_ONE_MODEL,
         note="" if able else "the original model is not told apart either: shown, and decides nothing",
         direction=direction,
         source=ATTACKS["release-lira"].reference,
@@ -167,6 +181,8 @@ def _original(attack: str, p: float, *, able: bool) -> Control:
     words = "it is" if able else "it is not: this attack decides nothing here"
     return Control(
         id=f"control-original-{attack}",
+        attack=attack,
+        game="retrain",
         name=f"the original model in the place of the one under review: {attack}",
         must_be_caught=True,
         p_value=p,

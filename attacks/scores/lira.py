@@ -51,7 +51,8 @@ class Lira:
         ):
             if value not in known:
                 raise ArgumentError(f"{shown(value)} is unknown", where=name, mend=f"use one of {', '.join(known)}")
-        if not 0 < as_number(self.prior_df, "prior_df") < np.inf:
+        object.__setattr__(self, "prior_df", as_number(self.prior_df, "prior_df"))
+        if not 0 < self.prior_df < np.inf:
             raise ArgumentError("must be positive", where="prior_df", mend="give a number of references, such as 4")
         if self.views == "joint" and self.mode == "offline":
             raise ArgumentError(

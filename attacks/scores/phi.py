@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from certify.core.arguments import as_number
+from certify.core.arguments import as_array, as_number
 from certify.core.arrays import AnyArray, FloatArray, IntArray
 from certify.core.errors import InputError
 
@@ -81,7 +81,7 @@ def phi_from_probability(p: Any, *, floor: float | None = None) -> FloatArray:
     >>> phi_from_probability([0.5, 0.25]).round(4).tolist()
     [0.0, -1.0986]
     """
-    values = to_numpy(p).astype(np.float64)
+    values = to_numpy(p, "p").astype(np.float64)
     where = "phi_from_probability"
     if not ((values >= 0) & (values <= 1)).all():
         raise InputError("a number is no probability", where=where, mend="give confidences in [0, 1], or logits to phi")
@@ -145,14 +145,9 @@ def signals(logits: Any, labels: Any) -> dict[str, FloatArray]:
     }
 
 
-def to_numpy(values: Any) -> AnyArray:
-    """A NumPy array of a torch tensor (from any device, of any type, gradient left behind) or of anything NumPy reads."""
-    if hasattr(values, "detach") and hasattr(values, "cpu"):
-        values = values.detach().cpu()
-        if values.is_floating_point():
-            values = values.double()  # NumPy has no bfloat16
-        values = values.numpy()
-    return np.asarray(values)
+def to_numpy(values: Any, name: str = "values") -> AnyArray:
+    """:func:`certify.core.arguments.as_array`."""
+    return as_array(values, name)
 
 
 def _gaps(z: FloatArray, y: IntArray) -> FloatArray:
@@ -170,7 +165,7 @@ def _odds(z: FloatArray, y: IntArray) -> FloatArray:
 
 def _classes(logits: Any, labels: Any, where: str) -> tuple[FloatArray, IntArray]:
     """Logits (..., n, C) and labels of the shape (..., n), one logit made two classes."""
-    z, y = to_numpy(logits), to_numpy(labels)
+    z, y = to_numpy(logits, f"{where}: logits"), to_numpy(labels, f"{where}: labels")
     if z.dtype.kind not in "fiu" or y.dtype.kind not in "fiub":
         raise InputError("logits and labels must be numbers", where=where, mend="give float logits and whole labels")
     z = z.astype(np.float64)

@@ -64,7 +64,7 @@ def reference_values(values: Any, name: str, where: str) -> FloatArray:
     Raises:
         InputError: another number of axes, or an infinite entry.
     """
-    array = to_numpy(values).astype(np.float64, copy=False)
+    array = to_numpy(values, f"{where}: {name}").astype(np.float64, copy=False)
     if array.ndim not in {2, 3} or not array.size:
         raise InputError(
             f"{name} has shape {array.shape}, not (models, records) or (models, records, views)",
@@ -87,7 +87,7 @@ def target_values(values: Any, shape: tuple[int, ...], where: str) -> FloatArray
     Raises:
         InputError: a shape that does not fit, or a number that is not finite.
     """
-    array = to_numpy(values).astype(np.float64, copy=False)
+    array = to_numpy(values, f"{where}: target_confidences").astype(np.float64, copy=False)
     if array.shape != shape and array.shape[1:] != shape:
         raise InputError(
             f"target_confidences has shape {array.shape}, the references {shape} a model",

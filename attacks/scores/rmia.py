@@ -35,9 +35,11 @@ class Rmia:
     def __post_init__(self) -> None:
         if self.mode not in {"online", "offline"}:
             raise ArgumentError("is unknown", where="mode", mend="use online or offline")
-        if not 0 < as_number(self.gamma, "gamma") < np.inf:
+        for knob in ("gamma", "a"):
+            object.__setattr__(self, knob, as_number(getattr(self, knob), knob))
+        if not 0 < self.gamma < np.inf:
             raise ArgumentError("must be positive", where="gamma", mend="1 is common")
-        if not 0 <= as_number(self.a, "a") <= 1:
+        if not 0 <= self.a <= 1:
             raise ArgumentError("must be from 0 to 1", where="a", mend="0.3 is common for images; tuned_a finds one")
 
     @property
@@ -145,7 +147,7 @@ def rmia(
     crowd_prior = mean if online else _log_prior(None, mean, attack.a)
     scores = np.stack(
         [
-            _beaten(log_p(x) - prior, log_p(z) - crowd_prior, gamma) / crowd.shape[1]
+            _beaten(log_p(x) - prior, log_p(z) - crowd_prior, attack.gamma) / crowd.shape[1]
             for x, z in zip(targets, their, strict=True)
         ]
     )

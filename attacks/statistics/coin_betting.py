@@ -11,6 +11,7 @@ from scipy.special import expit, logit, ndtri
 from scipy.stats import rankdata
 
 from certify.attacks.statistics.coin_flip import SetLevel, as_coins, as_scores
+from certify.core.arguments import as_array
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import InputError
 
@@ -102,8 +103,12 @@ def by_betting(bits: AnyArray, scores: AnyArray, probability: float | FloatArray
             higher, the more like forgotten; log likelihood ratios are best left as they are.
         probability: of a 1, once or (m,).
     """
-    columns = np.asarray(scores, dtype=float)
+    columns = as_array(scores, "scores").astype(float)
     columns = columns[:, None] if columns.ndim == 1 else columns
+    if columns.ndim != 2 or not columns.size:
+        raise InputError(
+            f"have shape {columns.shape}", where="scores", mend="give one score a canary, or one an attack"
+        )
     found = [predictions_of(column, bits, probability) for column in columns.T]
     named = np.concatenate([one for one, _ in found], axis=1)
     path = betting_path(bits, named, probability, np.concatenate([shares for _, shares in found]) / len(found))

@@ -26,7 +26,7 @@ from scipy.stats import binom, hypergeom
 
 from certify.attacks.statistics.betting import as_level
 from certify.attacks.statistics.counts import as_delta
-from certify.core.arguments import as_whole, at_least, at_most
+from certify.core.arguments import as_array, as_whole, at_least, at_most
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.bounds import LowerBound
 from certify.core.errors import ArgumentError, InputError
@@ -90,10 +90,10 @@ def as_coins(bits: AnyArray, probability: float | FloatArray) -> tuple[AnyArray,
     Raises:
         InputError: no coins, other values than 0 and 1, probabilities outside (0, 1) or of another shape.
     """
-    found = np.asarray(bits)
+    found = as_array(bits, "bits")
     if found.ndim != 1 or not found.size or not np.isin(found, (0, 1)).all():
         raise InputError("coins are not one axis of 0 and 1", where="bits", mend="give one coin a canary")
-    chance = np.asarray(probability, dtype=float)
+    chance = as_array(probability, "probability").astype(float)
     if chance.shape not in {(), found.shape} or not ((chance > 0) & (chance < 1)).all():
         raise InputError(
             "is not between 0 and 1, once or for each coin",
@@ -109,7 +109,7 @@ def as_scores(scores: AnyArray, m: int) -> FloatArray:
     Raises:
         InputError: of another shape, or not finite.
     """
-    found = np.asarray(scores, dtype=float)
+    found = as_array(scores, "scores").astype(float)
     if found.shape != (m,) or not np.isfinite(found).all():
         raise InputError(
             f"shape {found.shape} is not ({m},), or a score is not finite", where="scores", mend="score each canary"

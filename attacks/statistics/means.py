@@ -7,6 +7,7 @@ number a model, such as the share of its forgotten records that are flagged; it 
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,12 +141,17 @@ def threshold_at(trials: Trials, fpr: float) -> float:
 
     To be used on other trials than these. Infinite where not even the highest score will do.
     """
+    return float(thresholds_at(trials, [fpr])[0])
+
+
+def thresholds_at(trials: Trials, rates: Sequence[float] | FloatArray) -> FloatArray:
+    """:func:`threshold_at` for several rates, for one sorting."""
     negative = np.sort(trials.scores[~truth(trials)])
-    allowed = math.floor(as_number(fpr, "fpr") * negative.size * (1 + 1e-12))
-    if allowed >= negative.size:
-        return -math.inf
+    allowed = np.array([math.floor(as_number(rate, "fpr") * negative.size * (1 + 1e-12)) for rate in rates], dtype=int)
+    most = np.clip(negative.size - 1 - allowed, 0, max(negative.size - 1, 0))
     # one above the first score too many: records that tie with it are not flagged either
-    return float(np.nextafter(negative[negative.size - 1 - allowed], math.inf))
+    above = np.nextafter(negative[most], math.inf) if negative.size else np.full(len(allowed), -math.inf)
+    return np.asarray(np.where(allowed >= negative.size, -math.inf, above))
 
 
 def split_models(trials: Trials, share: float = 0.5, seed: int = 0) -> tuple[Trials, Trials]:

@@ -15,7 +15,7 @@ from certify.attacks.estimates import Estimate
 from certify.attacks.observations import Trials
 from certify.attacks.statistics.bands import epsilon_over_thresholds, lower_limits, upper_limits
 from certify.attacks.statistics.counts import Counts, as_confidence, as_rate, highest_rate, lowest_rate
-from certify.core.arguments import as_number, shown
+from certify.core.arguments import as_array, as_number, shown
 from certify.core.arrays import AnyArray, FloatArray, IntArray
 from certify.core.bounds import LowerBound
 from certify.core.errors import ArgumentError, InputError
@@ -242,7 +242,7 @@ def roc(scores: FloatArray, members: AnyArray) -> Roc:
     >>> curve.auc, curve.tpr.tolist(), curve.fpr.tolist()
     (0.875, [0.0, 0.5, 1.0, 1.0], [0.0, 0.0, 0.5, 1.0])
     """
-    values, truth = np.asarray(scores), np.asarray(members)
+    values, truth = as_array(scores, "scores"), as_array(members, "members")
     if values.ndim != 1 or values.shape != truth.shape:
         raise InputError(
             f"scores have shape {values.shape}, members {truth.shape}", where="scores", mend="give one of each a trial"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from certify.core.arrays import AnyArray
 from certify.core.errors import ArgumentError
 from certify.core.rounding import down, up
 
@@ -118,3 +119,24 @@ def require_type(value: Any, kinds: type | tuple[type, ...], name: str, mend: st
         wanted = " or ".join(kind.__name__ for kind in kinds)
         raise ArgumentError(f"must be {wanted}, not {shown(value)}", where=name, mend=mend)
     return value
+
+
+def as_array(values: Any, name: str) -> AnyArray:
+    """Real numbers or truths as a NumPy array: from a torch tensor, on any device and of any type, or from anything NumPy reads.
+
+    Raises:
+        ArgumentError: texts, objects, complex or sparse numbers, lists of different lengths.
+
+    >>> as_array([[1, 2], [3, 4]], "X").shape
+    (2, 2)
+    """
+    if hasattr(values, "detach") and hasattr(values, "cpu"):
+        values = values.detach().cpu()
+        values = (values.double() if values.is_floating_point() else values).numpy()  # NumPy has no bfloat16
+    try:
+        found = np.asarray(values)
+    except (TypeError, ValueError, OverflowError):
+        found = np.asarray(None)
+    if found.dtype.kind not in "fiub":
+        raise ArgumentError(f"is no array of numbers, but {shown(values)}", where=name, mend="give a numeric array")
+    return found

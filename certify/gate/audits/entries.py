@@ -24,9 +24,8 @@ def entries_of(findings: Sequence[Finding], controls: Sequence[Control]) -> tupl
 
 def refused(finding: Finding, broken: Sequence[Control]) -> bool:
     """Whether a control of this finding's own attack and game misbehaved."""
-    own = f"-{finding.attack}-{finding.game}"
-    suffix = own if finding.slice == "all" else f"{own}-{finding.slice}"
-    return any(control.id.endswith(suffix) for control in broken)
+    own = (finding.attack, finding.game, finding.slice)
+    return any((control.attack, control.game, control.slice) == own for control in broken)
 
 
 def _control_entry(control: Control) -> CheckEntry:
@@ -95,8 +94,12 @@ def _remedy(one: Finding) -> str | None:
 def _how_to_settle(one: Finding) -> str:
     if one.attack == "release-lira":
         return "one model with so few forgotten records cannot settle it: audit the method with u-lira"
+    if one.attack.endswith("-distance"):
+        return "more retrained models narrow it: raise audit.replicates, or name more in release.retrained"
     if one.game == "coin-flip":
         return "plant more canaries"
+    if one.limit is not None and one.limit >= 1 and one.statistic.startswith("TPR"):
+        return "name a limit that something could exceed: audit.max_tpr_at_fpr with a smaller fpr, or a smaller epsilon"
     if one.needed_models is None:
         return "no number of models would settle it: the limit is as strict as chance"
     return f"about {one.needed_models:,} shadow models would settle it: `certify audit --models {one.needed_models}` (those that are there are kept)"

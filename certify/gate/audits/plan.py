@@ -27,6 +27,7 @@ class Plan:
         epsilon: largest epsilon that may be refuted.
         delta: of the guarantee under audit.
         alpha: allowed error over all deciding findings.
+        slices: kinds of forget sets, each with a fleet of its own.
     """
 
     membership: tuple[str, ...]
@@ -38,6 +39,7 @@ class Plan:
     epsilon: float
     delta: float
     alpha: float
+    slices: int = 1
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -49,7 +51,8 @@ class Plan:
     def findings(self) -> int:
         """Largest number of findings that may decide: two directions, a rate in each game, epsilon against retrained models."""
         each = 2 * len(self.games) + 2 * ("retrain" in self.games)
-        return max(1, len(self.membership) * each + len(self.request) + self.coins)
+        request = len(self.request) + ("release-lira" in self.request)
+        return max(1, len(self.membership) * each * self.slices + request + self.coins)
 
 
 def plan_of(loaded: LoadedSpec) -> Plan:
@@ -91,6 +94,7 @@ def plan_of(loaded: LoadedSpec) -> Plan:
         epsilon=epsilon,
         delta=policy.delta,
         alpha=1 - given.confidence,
+        slices=1 if given.scores is not None else len(set(given.forget_sets)),
     )
 
 

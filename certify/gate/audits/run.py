@@ -13,8 +13,9 @@ from certify.attacks.audits.fleet import audit_fleet
 from certify.attacks.audits.membership import Levels, references_and_targets
 from certify.attacks.audits.request import RequestAudit, audit_release, require_retrained
 from certify.attacks.observations import Cell, Observations
+from certify.core.arguments import as_whole
 from certify.core.arrays import IntArray
-from certify.core.errors import AssumptionViolatedError
+from certify.core.errors import ArgumentError, AssumptionViolatedError
 from certify.gate.audits.coins import audit_coins, audit_given_coins
 from certify.gate.audits.early import Early, watched
 from certify.gate.audits.plan import plan_of, pool_size
@@ -50,6 +51,7 @@ def audit(
         TooLittlePowerError: too few models for any answer (exit 3).
         AssumptionViolatedError: nothing can be audited (exit 4).
     """
+    models = _as_models(models)
     return audit_loaded(load_spec(spec), models=models, device=device, restart=restart, tell=tell)
 
 
@@ -86,6 +88,16 @@ def audit_loaded(
 def _given(loaded: LoadedSpec) -> AuditSpec:
     assert loaded.spec.audit is not None  # plan_of refuses a spec without it
     return loaded.spec.audit
+
+
+def _as_models(models: int | None) -> int | None:
+    """An argument of ours, as the spec's own key is checked."""
+    if models is None:
+        return None
+    count = as_whole(models, "models")
+    if count < 2:
+        raise ArgumentError(f"must be at least 2, not {count}", where="models", mend="train shadow models")
+    return count
 
 
 def _with_models(loaded: LoadedSpec, models: int | None) -> LoadedSpec:
@@ -264,5 +276,5 @@ def forecast_audit(spec: str | Path | None = None, *, models: int | None = None,
     """
     from certify.gate.audits.forecast import forecast
 
-    loaded = _with_models(load_spec(spec), models)
+    loaded = _with_models(load_spec(spec), _as_models(models))
     return forecast(loaded, plan_of(loaded), device)

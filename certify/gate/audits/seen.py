@@ -69,7 +69,7 @@ class Seen:
     def controls(self) -> list[Control]:
         """All of them."""
         found = [
-            one if name == "all" else replace(one, id=f"{one.id}-{name}", name=f"{one.name} ({name})")
+            one if name == "all" else replace(one, id=f"{one.id}-{name}", slice=name, name=f"{one.name} ({name})")
             for name, (_, audit) in self.fleets.items()
             for one in audit.controls
         ]
