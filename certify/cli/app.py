@@ -134,31 +134,31 @@ def _explain_click(error: click.ClickException) -> int:
     return error.exit_code
 
 
-def _explain(error: BaseException) -> int:
+def _said(line: str, code: int) -> int:
+    click.echo(f"certify: {line}", err=True)
+    return code
+
+
+def _explain(error: BaseException) -> int:  # noqa: PLR0911 - one for each kind of end
     """Tell the user in one line, and give the exit code."""
     if isinstance(error, click.Abort):  # click's word for an interrupt, and for an input that ends
         error = error.__cause__ or KeyboardInterrupt()
     match error:
         case CertifyError():
-            click.echo(f"certify: {error}", err=True)
-            return error.exit_code
+            return _said(str(error), error.exit_code)
         case click.ClickException():
             return _explain_click(error)
         case click.exceptions.Exit():
             return error.exit_code
         case KeyboardInterrupt():
             left = str(error) if isinstance(error, InterruptedWorkError) else "nothing was written"
-            click.echo(f"certify: interrupted; {left}", err=True)
-            return 130
+            return _said(f"interrupted; {left}", 130)
         case OSError():
             return _undelivered(error)
+        case MemoryError():
+            return _said("out of memory; nothing was certified: use a machine with more of it", 2)
         case _:
-            return _shortage() if isinstance(error, MemoryError) else _internal_error(error)
-
-
-def _shortage() -> int:
-    click.echo("certify: out of memory; nothing was certified: use a machine with more of it", err=True)
-    return 2
+            return _internal_error(error)
 
 
 def _run(arguments: list[str]) -> int:

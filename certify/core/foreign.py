@@ -14,14 +14,17 @@ _NOT_THE_USERS = sys.stdlib_module_names | {"certify", "numpy", "scipy", "torch"
 
 @contextmanager
 def foreign(
-    what: str, where: str, mend: str, passing: Callable[[BaseException], bool] = lambda _: False
+    what: str,
+    where: str,
+    mend: str | Callable[[BaseException], str],
+    passing: Callable[[BaseException], bool] = lambda _: False,
 ) -> Iterator[None]:
     """Run code of the user's: what it raises, or that it exits, is one line; the working directory is as it was.
 
     Args:
         what: what is run, for the message.
         where: place, for the message.
-        mend: how to mend it.
+        mend: how to mend it, or what finds that out from what was raised.
         passing: says of an error that somebody else explains it.
 
     Raises:
@@ -38,7 +41,8 @@ def foreign(
         if passing(error):
             raise
         did = "ends the program" if isinstance(error, SystemExit) else f"raised {type(error).__name__}"
-        raise ConfigurationError(f"{what} {did}{_place(error)}", where=where, mend=mend) from None
+        how = mend if isinstance(mend, str) else mend(error)
+        raise ConfigurationError(f"{what} {did}{_place(error)}", where=where, mend=how) from None
     finally:
         if here is not None:
             with suppress(OSError):

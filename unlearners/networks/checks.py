@@ -16,6 +16,24 @@ from certify.models.networks.theirs import is_shortage
 _ARRAYS = "give a NumPy array or a tensor of numbers, one entry a record"
 
 
+def check_module(model: nn.Module) -> None:
+    """Wrappers that torch's function transforms cannot run.
+
+    Raises:
+        InputError: names the wrapper.
+    """
+    mends = {
+        torch.jit.ScriptModule: "give the module it was scripted or traced from",
+        nn.DataParallel: "give the module in it, model.module",
+        nn.parallel.DistributedDataParallel: "give the module in it, model.module",
+    }
+    for name, part in model.named_modules():
+        for kind, mend in mends.items():
+            if isinstance(part, kind):
+                which = f"{name} is" if name else "the model is"
+                raise InputError(f"{which} a {kind.__name__}, which runs by itself alone", where="model", mend=mend)
+
+
 def check_arguments(**given: Any) -> None:
     """Types of the arguments that are not records.
 

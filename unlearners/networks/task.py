@@ -23,6 +23,7 @@ from certify.unlearners.networks.checks import (
     check_arguments,
     check_fit,
     check_head,
+    check_module,
     check_records,
 )
 from certify.unlearners.task import Request
@@ -77,6 +78,7 @@ class NetworkTask:
                 where="model",
                 mend="give an nn.Module",
             )
+        check_module(self.model)
         check_arguments(**vars(self))
         loss_named(self.loss)
         check_head(self.model, self.head)

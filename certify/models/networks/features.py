@@ -36,6 +36,10 @@ def _tapped(module: nn.Module, head: str) -> nn.Module:
         )
     seen: list[Any] = []
 
+    def begin(part: nn.Module, given: tuple[Any, ...]) -> None:
+        del part, given
+        seen.clear()  # of a pass that failed
+
     def keep(part: nn.Module, given: tuple[Any, ...]) -> None:
         del part
         seen.append(given[0] if len(given) == 1 else None)
@@ -52,6 +56,7 @@ def _tapped(module: nn.Module, head: str) -> nn.Module:
             )
         return found[0]
 
+    made.register_forward_pre_hook(begin)
     parts[head].register_forward_pre_hook(keep)
     made.register_forward_hook(give)
     return made

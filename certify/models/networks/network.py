@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from certify.core.errors import ConfigurationError, InputError
+from certify.core.foreign import foreign
 from certify.models.networks.state import State, Tensors, map_tensors, scale
-from certify.models.networks.theirs import theirs
+from certify.models.networks.theirs import differentiable_attention, is_shortage, theirs
 
 Loss = Callable[..., Tensor]
 """Losses of records, (B,), from outputs (B, ...) and further tensors with a leading axis B."""
@@ -66,7 +67,8 @@ class Network:
         evaluating, training: copies of the module in the two modes; their own parameters are never used.
         trainable: names of the parameters that methods may move.
         backend: "vmap", "loop", or "auto": vmap but for one model, for convolutions on a CPU (grouped convolutions are slower
-            there than a loop), for recurrent parts, and for randomness or batch statistics in training mode that would mix models or padding in.
+            there than a loop), for recurrent parts, for randomness or batch statistics in training mode that would mix models
+            or padding in, and for a forward that vmap cannot run, one that branches on a value, say.
     """
 
     evaluating: nn.Module
@@ -104,7 +106,11 @@ class Network:
                 where="trainable",
                 mend=f"the parameters are {', '.join(list(named)[:8])}",
             )
-        evaluating = copy.deepcopy(module).requires_grad_(requires_grad=False).eval()
+        with foreign("copying the model", "model", "give an nn.Module that copy.deepcopy can copy"):
+            evaluating = copy.deepcopy(module).requires_grad_(requires_grad=False).eval()
+        for part in evaluating.modules():
+            if isinstance(part, nn.Embedding | nn.EmbeddingBag):
+                part.sparse = False  # the same gradients as ordinary tensors
         training = copy.deepcopy(evaluating).train()
         _keep_flags(module, training)
         return cls(evaluating, training, moving, backend)
@@ -288,9 +294,12 @@ class Network:
                 return loss(outputs, *(part[None] for part in its)).sum()
 
             each = torch.func.grad(objective)
-            if self._is_recurrent:
-                return _restack([each(dict(moving), x[b], tuple(part[b] for part in more)) for b in range(len(x))])  # type: ignore[no-any-return]
-            return torch.vmap(each, in_dims=(None, 0, 0))(dict(moving), x, more)  # type: ignore[no-any-return]
+            if not (self._is_recurrent or "record by record" in self._met):
+                try:
+                    return torch.vmap(each, in_dims=(None, 0, 0))(dict(moving), x, more)  # type: ignore[no-any-return]
+                except RuntimeError as error:
+                    self._try_instead("record by record", error)
+            return _restack([each(dict(moving), x[b], tuple(part[b] for part in more)) for b in range(len(x))])  # type: ignore[no-any-return]
 
         looped = self._looped(state, train=False, even=True, example=inputs)
         found = self._map(one, (*self._parts(state, inputs), extras), looped=looped, seeds=(), train=False)
@@ -308,7 +317,8 @@ class Network:
         looped = self._looped(state, train=False, even=True, example=inputs)
         ordered = {name: vector[name] for name in self.moving(state)}
         parts = (*self._parts(state, inputs), ordered, weights, extras)
-        found = self._map(one, parts, looped=looped, seeds=(), train=False)
+        with differentiable_attention():
+            found = self._map(one, parts, looped=looped, seeds=(), train=False)
         return {name: value.detach() for name, value in found.items()}
 
     def _parts(self, state: State, inputs: Tensor) -> tuple[Any, ...]:
@@ -317,10 +327,11 @@ class Network:
     def _call(
         self, parameters: Tensors, buffers: Tensors, x: Tensor, *, train: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        own = {name: value.clone() for name, value in buffers.items()} if train else dict(buffers)
+        own = {name: value.clone() for name, value in buffers.items()}  # a module may count its passes in one
         module = self.training if train else self.evaluating
         try:
-            return torch.func.functional_call(module, ({**parameters}, own), (x,)), own
+            outputs = torch.func.functional_call(module, ({**parameters}, own), (x,))
+            return outputs, own if train else dict(buffers)
         except ValueError as error:
             if not train or _TOO_FEW not in str(error):
                 raise
@@ -347,8 +358,14 @@ class Network:
             mend="choose another batch_size, or let its batch normalisation track running statistics",
         )
 
+    def _try_instead(self, way: str, error: RuntimeError) -> None:
+        """Note a way that any module can go and a quicker one that this one cannot; what fails there too is its own mistake."""
+        if is_shortage(error):
+            raise error
+        self._met.add(way)
+
     def _looped(self, state: State, *, train: bool, even: bool, example: Tensor) -> bool:
-        if state.models == 1 or self.backend == "loop" or self._is_recurrent:
+        if state.models == 1 or self.backend == "loop" or self._is_recurrent or "model by model" in self._met:
             return True
         if train and (self._is_random(state, example) or (self.has_batch_statistics and not even)):
             return True
@@ -372,7 +389,12 @@ class Network:
         """One model's function for all models; nested mappings and tuples of tensors with a leading axis K in and out."""
         with theirs():
             if not looped:
-                return torch.vmap(one)(*parts)
+                try:
+                    return torch.vmap(one)(*parts)
+                except RuntimeError as error:
+                    if self.backend == "vmap":
+                        raise
+                    self._try_instead("model by model", error)
             models = next(iter(parts[1].values())).shape[0]
             found = []
             for model in range(models):
