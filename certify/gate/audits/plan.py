@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from certify.attacks import registry
+from certify.attacks.audits.instance import DECIDING
 from certify.attacks.audits.judge import rate_limit
 from certify.core.errors import ConfigurationError
 from certify.gate.load import LoadedSpec
@@ -22,6 +23,8 @@ class Plan:
         games: which they play.
         request: attacks that compare the model under review with retrained models of this very request.
         coins: whether canaries decide.
+        instance: attacks on one linear model and its noise.
+        skipped: attacks that were asked for and are not for such a model.
         fpr: false-positive rate of the limit.
         rates: largest true-positive rate allowed, by game.
         epsilon: largest epsilon that may be refuted.
@@ -38,6 +41,8 @@ class Plan:
     epsilon: float
     delta: float
     alpha: float
+    instance: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -49,7 +54,8 @@ class Plan:
     def findings(self) -> int:
         """Largest number of findings that may decide: two directions, a rate in each game, epsilon against retrained models."""
         each = 2 * len(self.games) + 2 * ("retrain" in self.games)
-        return max(1, len(self.membership) * each + len(self.request) + self.coins)
+        exact = DECIDING * ("likelihood-ratio" in self.instance)
+        return max(1, len(self.membership) * each + len(self.request) + self.coins + exact)
 
 
 def plan_of(loaded: LoadedSpec) -> Plan:
@@ -70,7 +76,8 @@ def plan_of(loaded: LoadedSpec) -> Plan:
             raise ConfigurationError(error.what, where=f"{loaded.path}: audit.attacks", mend=error.mend) from None
     if len(set(given.attacks)) < len(given.attacks):
         raise ConfigurationError("names an attack twice", where=f"{loaded.path}: audit.attacks", mend="name each once")
-    kinds = {name: registry.ATTACKS[name].kind for name in given.attacks}
+    asked, skipped = _suited(loaded, given)
+    kinds = {name: registry.ATTACKS[name].kind for name in asked}
     if "coin-flip" in kinds and given.canaries is None:
         raise ConfigurationError(
             "coin-flip needs canaries", where=f"{loaded.path}: audit.canaries", mend="name the file (docs/audits.md)"
@@ -82,16 +89,36 @@ def plan_of(loaded: LoadedSpec) -> Plan:
     games: tuple[str, ...] = tuple(dict.fromkeys(given.games))
     rates = {game: limit.tpr if limit else rate_limit(game, fpr, epsilon, policy.delta) for game in games}
     return Plan(
-        membership=tuple(name for name in given.attacks if kinds[name] == "membership"),
+        membership=tuple(name for name in asked if kinds[name] == "membership"),
         games=games,
-        request=tuple(name for name in given.attacks if kinds[name] in ("distance", "relearning")),
+        request=tuple(name for name in asked if kinds[name] in ("distance", "relearning")),
         coins="coin-flip" in kinds,
         fpr=fpr,
         rates=rates,
         epsilon=epsilon,
         delta=policy.delta,
         alpha=1 - given.confidence,
+        instance=tuple(name for name in asked if kinds[name] == "instance"),
+        skipped=skipped,
     )
+
+
+def _suited(loaded: LoadedSpec, given: AuditSpec) -> tuple[list[str], tuple[str, ...]]:
+    """The attacks that are for this kind of model, and the others.
+
+    What is for networks alone is left out of a linear model's audit, whose certificate decides; the other way round it is refused.
+    """
+    kind: registry.Kind = "convex" if loaded.spec.release.kind == "glm" else "network"
+    suited = [name for name in given.attacks if kind in registry.ATTACKS[name].kinds]
+    others = tuple(name for name in given.attacks if name not in suited)
+    if others and (kind == "network" or not suited):
+        whose = "linear models" if kind == "network" else "networks"
+        raise ConfigurationError(
+            f"{others[0]} is for {whose} alone",
+            where=f"{loaded.path}: audit.attacks",
+            mend="`certify list attacks` says which are for what",
+        )
+    return suited, others
 
 
 def pool_size(records: int, forgotten: int, given: AuditSpec) -> int:
