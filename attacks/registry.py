@@ -1,10 +1,16 @@
 """The attacks by name: what each needs, tells apart and proves."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from certify.core.arguments import require_type, shown
 from certify.core.errors import ConfigurationError
 from certify.core.names import did_you_mean
+
+Kind = Literal["convex", "network"]
+
+FOR_LINEAR = ("likelihood-ratio", "reconstruction")
+"""Attacks of a linear model where its spec names none."""
 
 
 @dataclass(frozen=True)
@@ -14,12 +20,14 @@ class Attack:
     Attributes:
         name: as in ``[audit] attacks``.
         title: for readers.
-        kind: "membership" (scores of records, on a fleet), "distance" (models), "set" (one model and coins), "relearning".
+        kind: "membership" (scores of records, on a fleet), "distance" (models), "set" (one model and coins), "relearning", "instance" (one
+            linear model and its noise).
         summary: one sentence.
         needs: what it needs.
         reference: where it comes from.
         signals: of :data:`~certify.attacks.observations.SIGNALS`, those it looks at.
         shadows: whether records are scored by other models of the fleet; without, one threshold serves all records.
+        kinds: of models, as an unlearner's: "convex" (linear models, ``kind = "glm"``), "network" (``kind = "torch"``).
     """
 
     name: str
@@ -30,7 +38,10 @@ class Attack:
     reference: str
     signals: tuple[str, ...] = ("phi",)
     shadows: bool = True
+    kinds: tuple[Kind, ...] = ("network",)
 
+
+_BOTH: tuple[Kind, ...] = ("convex", "network")
 
 _ALL = (
     Attack(
@@ -40,6 +51,7 @@ _ALL = (
         "Likelihood ratio of phi between models that unlearned the record and models that never saw it, record by record.",
         "shadow models that were trained and unlearned (a train recipe and the method, or scores)",
         "Hayes et al. 2024 (arXiv 2403.01218), after Carlini et al. 2022",
+        kinds=_BOTH,
     ),
     Attack(
         "u-lira-offline",
@@ -48,6 +60,7 @@ _ALL = (
         "How unusual phi is among models that never saw the record; shadow models that unlearned it are not needed.",
         "shadow models",
         "Carlini et al. 2022 (arXiv 2112.03570)",
+        kinds=_BOTH,
     ),
     Attack(
         "lira",
@@ -56,6 +69,7 @@ _ALL = (
         "Likelihood ratio between shadow models trained with and without the record; the attacker does not know of the unlearning.",
         "shadow models, original ones among them",
         "Carlini et al. 2022 (arXiv 2112.03570)",
+        kinds=_BOTH,
     ),
     Attack(
         "rmia",
@@ -64,6 +78,7 @@ _ALL = (
         "How many other records the model's gain on this one exceeds, each against its mean over shadow models.",
         "shadow models",
         "Zarifzadeh et al. 2024 (arXiv 2312.03262)",
+        kinds=_BOTH,
     ),
     Attack(
         "calibrated-loss",
@@ -72,6 +87,7 @@ _ALL = (
         "phi less its mean over models that never saw the record.",
         "shadow models",
         "Watson et al. 2022 (arXiv 2111.08440)",
+        kinds=_BOTH,
     ),
     Attack(
         "attack-r",
@@ -80,6 +96,7 @@ _ALL = (
         "Rank of phi among models that never saw the record.",
         "shadow models",
         "Ye et al. 2022 (arXiv 2111.09679)",
+        kinds=_BOTH,
     ),
     Attack(
         "two-version",
@@ -88,6 +105,7 @@ _ALL = (
         "Likelihood ratio of phi before the deletion and its change: what an attacker sees who holds both models.",
         "shadow models before and after unlearning",
         "Chen et al. 2021 (arXiv 2005.02205)",
+        kinds=_BOTH,
     ),
     Attack(
         "loss",
@@ -97,6 +115,7 @@ _ALL = (
         "nothing but the model",
         "Yeom et al. 2018 (arXiv 1709.01604)",
         shadows=False,
+        kinds=_BOTH,
     ),
     Attack(
         "entropy",
@@ -166,6 +185,28 @@ _ALL = (
         "Siddiqui et al. 2025 (arXiv 2505.22310)",
         ("correct",),
         shadows=False,
+    ),
+    Attack(
+        "likelihood-ratio",
+        "likelihood ratio of the release",
+        "instance",
+        "The strongest attack there is on one linear model: noisy weights against those of the refitted reference, in closed form and drawn.",
+        "nothing besides what a certificate needs: the reference is refitted",
+        "Neyman, Pearson 1933; Dong et al. 2022 (arXiv 1905.02383)",
+        (),
+        shadows=False,
+        kinds=("convex",),
+    ),
+    Attack(
+        "reconstruction",
+        "reconstruction from two versions",
+        "instance",
+        "How near the records that a pair of linear models gives away lie to the forgotten ones, with and without noise. Informs, decides nothing.",
+        "the model before the deletion (release.original)",
+        "Bertran et al. 2024 (arXiv 2405.20272)",
+        (),
+        shadows=False,
+        kinds=("convex",),
     ),
     Attack(
         "coin-flip",

@@ -7,6 +7,7 @@ import click
 
 from certify.core.errors import ConfigurationError
 
+_KINDS = {"convex": "linear models", "network": "networks"}
 _TOPICS = ("unlearners", "attacks", "losses", "formats")
 
 
@@ -89,7 +90,7 @@ def _attacks() -> str:
     for attack in ATTACKS.values():
         lines += [
             f"  {attack.name:<18} {attack.summary}",
-            f"  {'':<18} needs: {attack.needs}; source: {attack.reference}",
+            f"  {'':<18} for: {' and '.join(_KINDS[kind] for kind in attack.kinds)}; needs: {attack.needs}; source: {attack.reference}",
         ]
     return "\n".join(lines)
 

@@ -14,7 +14,7 @@ from certify.gate.inputs import Inputs, load_inputs
 from certify.gate.load import LoadedSpec, load_spec
 from certify.gate.measure import Measurement, look_ahead, measure
 from certify.gate.standing import Standing, first_standing, ledger_exists, read_standing
-from certify.reports.schema import CheckEntry, Document
+from certify.reports.schema import Audit, CheckEntry, Document
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,22 @@ def check_inputs(inputs: Inputs, standing: Standing | None = None) -> CheckResul
     if measured is not None and not measured.meets(policy):
         ahead = look_ahead(inputs.problem, inputs.model.parameters, measured, policy)
         advice = advise(inputs, measured, ahead)
-    entries = (*_entries(inputs, measured, refusal, advice), *_over_releases(inputs, standing))
-    return CheckResult(build_document(inputs, entries, measured, refusal, next_steps(inputs, ahead)))
+    audited, part = _audit(inputs, measured)
+    entries = (*_entries(inputs, measured, refusal, advice), *audited, *_over_releases(inputs, standing))
+    return CheckResult(build_document(inputs, entries, measured, refusal, next_steps(inputs, ahead), part))
+
+
+def _audit(inputs: Inputs, measured: Measurement | None) -> tuple[tuple[CheckEntry, ...], Audit | None]:
+    """The attacks of [audit], where there are any: they can contradict a certificate, never replace one."""
+    if inputs.loaded.spec.audit is None:
+        return (), None
+    from certify.gate.audits.linear_document import linear_audit, linear_entries, unrun_entry
+    from certify.gate.audits.linear_run import audit_linear
+
+    if measured is None:
+        return (unrun_entry(),), None
+    seen = audit_linear(inputs, measured)
+    return linear_entries(seen), linear_audit(seen)
 
 
 def _measure(inputs: Inputs) -> tuple[Measurement | None, str | None]:
@@ -99,8 +113,7 @@ def _measure(inputs: Inputs) -> tuple[Measurement | None, str | None]:
 def _entries(
     inputs: Inputs, measured: Measurement | None, refusal: str | None, advice: str | None
 ) -> tuple[CheckEntry, ...]:
-    spec = inputs.loaded.spec
-    policy = spec.policy
+    policy = inputs.loaded.spec.policy
     entries = [
         checks.request_check(inputs),
         checks.convexity_check(inputs, measured, refusal),
@@ -117,8 +130,6 @@ def _entries(
         if measured is None
         else checks.privacy_check(policy, measured, advice)
     )
-    if spec.audit is not None:
-        entries.append(checks.audit_check(list(spec.audit.attacks)))
     return tuple(entries)
 
 

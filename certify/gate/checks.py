@@ -151,17 +151,6 @@ def tombstone_check(standing: Standing) -> CheckEntry:
     )
 
 
-def audit_check(attacks: list[str]) -> CheckEntry:
-    """Audits the spec asks for, which this version cannot run."""
-    return CheckEntry(
-        id="audit",
-        title="empirical audit",
-        verdict=Verdict.REFUSED,
-        summary=f"[audit] asks for {', '.join(attacks)} and this version runs no attacks",
-        remedy="remove [audit]; the certificate of a linear model does not need it",
-    )
-
-
 def _against(quantity: str, value: float, limit: float, *, ok: bool) -> str:
     if math.isinf(value):
         return f"{quantity} has no finite bound; the limit is {format_plain(limit)}"

@@ -25,6 +25,7 @@ from certify.gate.utility import METRICS, utility
 from certify.privacy import gaussian
 from certify.reports.schema import (
     SCHEMA_VERSION,
+    Audit,
     CheckEntry,
     Comparison,
     Document,
@@ -47,6 +48,7 @@ def build_document(
     measured: Measurement | None,
     refusal: str | None,
     steps: tuple[NextStep, ...],
+    audit: Audit | None = None,
 ) -> Document:
     """Everything a check found, as one document."""
     policy, forgotten = inputs.loaded.spec.policy, inputs.dataset.take(inputs.forgotten)
@@ -61,9 +63,9 @@ def build_document(
         tool=tool(),
         verdict=verdict,
         exit_code=verdict.exit_code,
-        subject=_subject(inputs),
-        request=_request(inputs, copies),
-        policy=_policy(policy),
+        subject=subject_part(inputs),
+        request=request_part(inputs, copies),
+        policy=policy_part(policy),
         checks=checks,
         guarantee=claims.guarantee(verdict, policy, measured),
         assumptions=conditions,
@@ -71,7 +73,7 @@ def build_document(
         reproduction=Reproduction(
             command=f"certify check {inputs.loaded.path.name}", spec=_digest(inputs.loaded.record)
         ),
-        objective=_objective(inputs),
+        objective=objective_part(inputs),
         bounds=None if measured is None else claims.bounds_part(inputs, measured),
         curve=() if measured is None else claims.curve(measured),
         attacker=claims.attacker(measured) if measured is not None and verdict is Verdict.PASS else None,
@@ -82,6 +84,7 @@ def build_document(
         predictions=_predictions(inputs, measured),
         shaped_noise=None if measured is None else claims.shaped_part(measured, policy),
         one_step=None if measured is None else one_step(inputs),
+        audit=audit,
     )
 
 
@@ -115,7 +118,8 @@ def _digest(record: FileRecord) -> FileDigest:
     return FileDigest(path=record.path, sha256=record.sha256, bytes=record.size)
 
 
-def _subject(inputs: Inputs) -> Subject:
+def subject_part(inputs: Inputs) -> Subject:
+    """The model under review."""
     original = None if inputs.original is None else _digest(inputs.original.record)
     return Subject(
         kind="glm",
@@ -126,7 +130,8 @@ def _subject(inputs: Inputs) -> Subject:
     )
 
 
-def _request(inputs: Inputs, copies: int) -> Request:
+def request_part(inputs: Inputs, copies: int) -> Request:
+    """The request, counted."""
     return Request(
         forgotten=len(inputs.forgotten),
         retained=inputs.problem.records,
@@ -138,11 +143,13 @@ def _request(inputs: Inputs, copies: int) -> Request:
     )
 
 
-def _policy(policy: PolicySpec) -> PolicySummary:
+def policy_part(policy: PolicySpec) -> PolicySummary:
+    """The limits."""
     return PolicySummary(**policy.model_dump(), distance_limit=distance_limit(policy))
 
 
-def _objective(inputs: Inputs) -> ObjectiveSummary:
+def objective_part(inputs: Inputs) -> ObjectiveSummary:
+    """What training minimised."""
     objective = inputs.objective
     return ObjectiveSummary(
         loss=objective.loss,

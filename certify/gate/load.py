@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from certify.attacks.registry import FOR_LINEAR
 from certify.core.arguments import require_type, shown
 from certify.core.errors import ConfigurationError
 from certify.core.files import FileRecord, read_text
@@ -16,6 +17,7 @@ from certify.core.names import did_you_mean
 from certify.gate.spec import Spec
 
 DEFAULT_SPEC = "certify.toml"
+_ADD = f"add it; `certify init` writes a commented {DEFAULT_SPEC}"
 
 
 # What pydantic finds of the wrong type, in words of TOML: what it must be, and how to mend it.
@@ -125,7 +127,17 @@ def load_spec(path: str | Path | None = None) -> LoadedSpec:
         )
     if spec.release.kind == "glm" and not spec.policy.noise_std >= _LEAST_NOISE:
         raise _noise_missing(spec, file)
-    return LoadedSpec(spec, file, record)
+    return LoadedSpec(_with_attacks(spec, file), file, record)
+
+
+def _with_attacks(spec: Spec, file: Path) -> Spec:
+    """The spec with the attacks of a linear model, where it asks for an audit and names none."""
+    if spec.audit is None or spec.audit.attacks:
+        return spec
+    if spec.release.kind != "glm":
+        raise ConfigurationError("audit.attacks is missing", where=str(file), mend=_ADD)
+    audit = spec.audit.model_copy(update={"attacks": list(FOR_LINEAR)})
+    return spec.model_copy(update={"audit": audit})
 
 
 def _noise_missing(spec: Spec, file: Path) -> ConfigurationError:
@@ -134,7 +146,7 @@ def _noise_missing(spec: Spec, file: Path) -> ConfigurationError:
         return ConfigurationError(
             "policy.noise_std is missing",
             where=str(file),
-            mend=f"add it; `certify init` writes a commented {DEFAULT_SPEC}",
+            mend=_ADD,
         )
     return ConfigurationError(
         f"policy.noise_std must be greater than or equal to {_LEAST_NOISE:g}, not {shown(spec.policy.noise_std)}",
@@ -171,7 +183,7 @@ def _words(problem: ErrorDetails, key: str) -> tuple[str, str]:
         section = _section_of(problem["loc"][:-1])
         return f"unknown key {key}", did_you_mean(str(problem["loc"][-1]), section.model_fields if section else ())
     if problem["type"] == "missing":
-        return f"{key} is missing", f"add it; `certify init` writes a commented {DEFAULT_SPEC}"
+        return f"{key} is missing", _ADD
     if problem["type"] in _WRONG_TYPE:
         what, mend = _WRONG_TYPE[problem["type"]]
         return f"{key} must be {what}", mend.format(key=key)

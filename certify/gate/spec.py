@@ -102,7 +102,7 @@ class RateLimit(_Section):
 class AuditSpec(_Section):
     """[audit]: the empirical attacks."""
 
-    attacks: Annotated[list[Text], Field(min_length=1)]
+    attacks: Annotated[list[Text], Field(min_length=1)] = []  # a linear model has default ones, a network none
     games: Annotated[list[Literal["retrain", "privacy", "retain-side"]], Field(min_length=1)] = ["retrain", "privacy"]
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     max_tpr_at_fpr: RateLimit | None = None

@@ -14,11 +14,11 @@ def entries_of(findings: Sequence[Finding], controls: Sequence[Control]) -> tupl
     Where a control misbehaves, what the same attack found in the same game is refused, not reported.
     """
     broken = [control for control in controls if not control.ok]
-    entries = [_control_entry(control) for control in broken]
+    entries = [control_entry(control) for control in broken]
     if controls and not broken:
         entries.append(_controls_entry(controls))
     deciding = [one for one in findings if one.verdict is not None]
-    entries += [_entry(one) for one in deciding if not refused(one, broken)]
+    entries += [entry_of(one) for one in deciding if not refused(one, broken)]
     return tuple(entries)
 
 
@@ -28,7 +28,8 @@ def refused(finding: Finding, broken: Sequence[Control]) -> bool:
     return any((control.attack, control.game, control.slice) == own for control in broken)
 
 
-def _control_entry(control: Control) -> CheckEntry:
+def control_entry(control: Control) -> CheckEntry:
+    """A control that misbehaved, as a check."""
     remedy = (
         "the attack cannot tell even models that forgot nothing: train more shadow models, or leave it out"
         if control.must_be_caught
@@ -57,7 +58,8 @@ def _controls_entry(controls: Sequence[Control]) -> CheckEntry:
     )
 
 
-def _entry(one: Finding) -> CheckEntry:
+def entry_of(one: Finding) -> CheckEntry:
+    """A finding that decides, as a check."""
     assert one.verdict is not None
     limit = "" if one.limit is None else f"; the limit is {format_plain(one.limit, 3)}"
     upper = (

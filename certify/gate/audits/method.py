@@ -10,6 +10,7 @@ from certify.core.files import is_file
 from certify.gate.evidence import evidence_path, read_evidence_file
 from certify.gate.load import LoadedSpec
 from certify.unlearners import Request, Unlearner
+from certify.unlearners.interface import Kind
 from certify.unlearners.registry import build, names
 
 if TYPE_CHECKING:
@@ -55,11 +56,16 @@ def described(unlearner: Unlearner) -> str:
     return f"{unlearner.name}({knobs})"
 
 
-def method_of(loaded: LoadedSpec) -> Unlearner:
+def method_of(loaded: LoadedSpec, kind: Kind = "network") -> Unlearner:
     """The method that the spec names, or the one that the evidence beside the model says made it.
 
+    Args:
+        loaded: the spec.
+        kind: of models it must be for.
+
     Raises:
-        ConfigurationError: none is named, an unknown one is, a knob makes no sense, or another method made the model.
+        ConfigurationError: none is named, an unknown one is, a knob makes no sense, another method made the model, or it is not
+            for such models.
     """
     release, where = loaded.spec.release, f"{loaded.path}: release.unlearner"
     told = _told(loaded)
@@ -92,8 +98,9 @@ def method_of(loaded: LoadedSpec) -> Unlearner:
             where=where,
             mend="audit scores made elsewhere",
         )
-    if "network" not in unlearner.kinds:
-        raise ConfigurationError(f"{name} is not for networks", where=where, mend="name one that is")
+    if kind not in unlearner.kinds:
+        others = "networks" if kind == "network" else "linear models"
+        raise ConfigurationError(f"{name} is not for {others}", where=where, mend="name one that is")
     return unlearner
 
 

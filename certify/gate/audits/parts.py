@@ -61,25 +61,37 @@ def _design(seen: Seen) -> parts.AuditDesign:
     share = 0.0 if fleet is None else float(np.mean(fleet.assignment == 2) / max(np.mean(fleet.assignment > 0), 1e-12))
     task = None if seen.inputs is None else seen.inputs.task
     retrained = 0 if seen.review is None else seen.review.retrained.models
+    linear = seen.linear
+    if linear is not None and fleet is not None:
+        share = linear.shares[next(iter(seen.fleets))]
+    records = 0 if task is None else len(task)
+    if linear is not None:
+        retrained, records = 1, len(linear.inputs.dataset)
     return parts.AuditDesign(
         source=seen.source,
         method=seen.method,
         reference="retrain",
         models=retrained if fleet is None else fleet.models,
-        records=fleet.records if fleet is not None else 0 if task is None else len(task),
+        records=records if fleet is None else fleet.records,
         forget_share=share,
         confidence=given.confidence,
         alpha=seen.plan.alpha,
         two_sided=True,
         seed=given.seed,
-        device="none: nothing was run" if task is None else task.device,
+        device="cpu" if linear is not None else "none: nothing was run" if task is None else task.device,
         seconds=seen.seconds,
         models_trained=seen.trained,
         from_cache=seen.kept,
-        parameters=None if task is None else sum(value.numel() for value in task.model.parameters()),
+        parameters=_parameters(seen),
         forecast_seconds=seen.forecast,
         notes=tuple(seen.notes),
     )
+
+
+def _parameters(seen: Seen) -> int | None:
+    if seen.linear is not None:
+        return int(seen.linear.inputs.problem.size)
+    return None if seen.inputs is None else sum(value.numel() for value in seen.inputs.task.model.parameters())
 
 
 def _control(control: Control) -> parts.Control:
@@ -111,9 +123,11 @@ def _strongest(findings: Sequence[Finding]) -> str | None:
 def _not_tested(seen: Seen) -> tuple[str, ...]:
     given = seen.loaded.spec.audit
     assert given is not None
-    asked = set(given.attacks)
+    asked, kind = set(given.attacks), "network" if seen.linear is None else "convex"
     unasked = [
-        name for name, attack in ATTACKS.items() if name not in asked and attack.shadows | (attack.kind != "membership")
+        name
+        for name, attack in ATTACKS.items()
+        if name not in asked and kind in attack.kinds and attack.shadows | (attack.kind != "membership")
     ]
     listed = [*dict.fromkeys(seen.left_out)]
     if unasked:
@@ -185,7 +199,8 @@ def _histogram(one: Membership, slice_name: str) -> parts.Histogram:
 
 
 def _ranking(seen: Seen) -> parts.Ranking | None:
-    for observations, _ in seen.fleets.values():
+    for name, (observations, _) in seen.fleets.items():
+        rows = np.arange(observations.records) if seen.linear is None else seen.linear.rows[name]
         game = GAMES["retrain"] if observations.has("retrained") else GAMES["privacy"]
         if not all(observations.has(world) for world in game.worlds):
             continue
@@ -198,7 +213,7 @@ def _ranking(seen: Seen) -> parts.Ranking | None:
         records = tuple(
             parts.Vulnerable(
                 rank=place + 1,
-                row=int(found.records[place]),
+                row=int(rows[found.records[place]]),
                 value=float(found.difference[place]),
                 lower=float(found.lower[place]),
                 upper=float(found.upper[place]),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from certify.attacks import registry
+from certify.attacks.audits.instance import DECIDING
 from certify.attacks.audits.judge import rate_limit
 from certify.core.errors import ConfigurationError
 from certify.gate.load import LoadedSpec
@@ -22,6 +23,8 @@ class Plan:
         games: which they play.
         request: attacks that compare the model under review with retrained models of this very request.
         coins: whether canaries decide.
+        instance: attacks on one linear model and its noise.
+        skipped: attacks that were asked for and are not for such a model.
         fpr: false-positive rate of the limit.
         rates: largest true-positive rate allowed, by game.
         epsilon: largest epsilon that may be refuted.
@@ -40,6 +43,8 @@ class Plan:
     delta: float
     alpha: float
     slices: int = 1
+    instance: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -52,7 +57,8 @@ class Plan:
         """Largest number of findings that may decide: two directions, a rate in each game, epsilon against retrained models."""
         each = 2 * len(self.games) + 2 * ("retrain" in self.games)
         request = len(self.request) + ("release-lira" in self.request)
-        return max(1, len(self.membership) * each * self.slices + request + self.coins)
+        exact = DECIDING * ("likelihood-ratio" in self.instance)
+        return max(1, len(self.membership) * each * self.slices + request + self.coins + exact)
 
 
 def plan_of(loaded: LoadedSpec) -> Plan:
@@ -73,7 +79,8 @@ def plan_of(loaded: LoadedSpec) -> Plan:
             raise ConfigurationError(error.what, where=f"{loaded.path}: audit.attacks", mend=error.mend) from None
     if len(set(given.attacks)) < len(given.attacks):
         raise ConfigurationError("names an attack twice", where=f"{loaded.path}: audit.attacks", mend="name each once")
-    kinds = {name: registry.ATTACKS[name].kind for name in given.attacks}
+    asked, skipped = _suited(loaded, given)
+    kinds = {name: registry.ATTACKS[name].kind for name in asked}
     if "coin-flip" in kinds and given.canaries is None:
         raise ConfigurationError(
             "coin-flip needs canaries", where=f"{loaded.path}: audit.canaries", mend="name the file (docs/audits.md)"
@@ -85,9 +92,9 @@ def plan_of(loaded: LoadedSpec) -> Plan:
     games: tuple[str, ...] = tuple(dict.fromkeys(given.games))
     rates = {game: limit.tpr if limit else rate_limit(game, fpr, epsilon, policy.delta) for game in games}
     return Plan(
-        membership=tuple(name for name in given.attacks if kinds[name] == "membership"),
+        membership=tuple(name for name in asked if kinds[name] == "membership"),
         games=games,
-        request=tuple(name for name in given.attacks if kinds[name] in ("distance", "relearning")),
+        request=tuple(name for name in asked if kinds[name] in ("distance", "relearning")),
         coins="coin-flip" in kinds,
         fpr=fpr,
         rates=rates,
@@ -95,7 +102,27 @@ def plan_of(loaded: LoadedSpec) -> Plan:
         delta=policy.delta,
         alpha=1 - given.confidence,
         slices=1 if given.scores is not None else len(set(given.forget_sets)),
+        instance=tuple(name for name in asked if kinds[name] == "instance"),
+        skipped=skipped,
     )
+
+
+def _suited(loaded: LoadedSpec, given: AuditSpec) -> tuple[list[str], tuple[str, ...]]:
+    """The attacks that are for this kind of model, and the others.
+
+    What is for networks alone is left out of a linear model's audit, whose certificate decides; the other way round it is refused.
+    """
+    kind: registry.Kind = "convex" if loaded.spec.release.kind == "glm" else "network"
+    suited = [name for name in given.attacks if kind in registry.ATTACKS[name].kinds]
+    others = tuple(name for name in given.attacks if name not in suited)
+    if others and (kind == "network" or not suited):
+        whose = "linear models" if kind == "network" else "networks"
+        raise ConfigurationError(
+            f"{others[0]} is for {whose} alone",
+            where=f"{loaded.path}: audit.attacks",
+            mend="`certify list attacks` says which are for what",
+        )
+    return suited, others
 
 
 def pool_size(records: int, forgotten: int, given: AuditSpec) -> int:

@@ -15,14 +15,16 @@ from certify.attacks.audits.request import RequestAudit, audit_release, require_
 from certify.attacks.observations import Cell, Observations
 from certify.core.arguments import as_whole
 from certify.core.arrays import IntArray
-from certify.core.errors import ArgumentError, AssumptionViolatedError
+from certify.core.errors import ArgumentError
 from certify.gate.audits.coins import audit_coins, audit_given_coins
 from certify.gate.audits.early import Early, watched
 from certify.gate.audits.plan import plan_of, pool_size
 from certify.gate.audits.scores import read_scores
 from certify.gate.audits.seen import Seen
 from certify.gate.check import CheckResult
+from certify.gate.inputs import load_inputs
 from certify.gate.load import LoadedSpec, load_spec
+from certify.gate.measure import measure
 from certify.gate.spec import AuditSpec
 
 if TYPE_CHECKING:
@@ -67,13 +69,9 @@ def audit_loaded(
     from certify.gate.audits.document import audit_document
 
     loaded = _with_models(loaded, models)
+    if loaded.spec.release.kind == "glm":
+        return _of_linear(loaded)
     plan, given = plan_of(loaded), _given(loaded)
-    if loaded.spec.release.kind != "torch":
-        raise AssumptionViolatedError(
-            "audits are of kind = 'torch', or of scores; a linear model is certified, which is more than any audit can show",
-            where=f"{loaded.path}: release.kind",
-            mend="use `certify check`, and remove [audit]",
-        )
     levels = Levels(plan.fpr, given.confidence, 1 - plan.alpha / plan.findings, plan.delta)
     seen = Seen(loaded, plan, levels)
     begun = time.monotonic()
@@ -83,6 +81,17 @@ def audit_loaded(
         _look_at_networks(seen, given, device, tell, restart=restart)
     seen.seconds = time.monotonic() - begun
     return CheckResult(audit_document(seen))
+
+
+def _of_linear(loaded: LoadedSpec) -> CheckResult:
+    """A linear model's attacks, held against its certificate."""
+    from certify.gate.audits.linear_document import linear_document
+    from certify.gate.audits.linear_run import audit_linear
+
+    plan_of(loaded)  # refuses an impossible [audit] before anything is read
+    inputs = load_inputs(loaded)
+    measured = measure(inputs.problem, inputs.model.parameters, loaded.spec.policy, inputs.noise_shape)
+    return CheckResult(linear_document(audit_linear(inputs, measured)))
 
 
 def _given(loaded: LoadedSpec) -> AuditSpec:
@@ -277,4 +286,8 @@ def forecast_audit(spec: str | Path | None = None, *, models: int | None = None,
     from certify.gate.audits.forecast import forecast
 
     loaded = _with_models(load_spec(spec), _as_models(models))
+    if loaded.spec.release.kind == "glm":
+        from certify.gate.audits.linear_run import forecast_linear
+
+        return forecast_linear(load_inputs(loaded), plan_of(loaded), _given(loaded))
     return forecast(loaded, plan_of(loaded), device)

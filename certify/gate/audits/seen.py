@@ -14,6 +14,7 @@ from certify.gate.audits.scores import Scores
 from certify.gate.load import LoadedSpec
 
 if TYPE_CHECKING:
+    from certify.gate.audits.linear import Linear
     from certify.gate.audits.review import Review
     from certify.gate.networks import NetworkInputs
 
@@ -33,6 +34,7 @@ class Seen:
         scores: the scores file, where there is one.
         inputs: what the spec names, where networks were loaded.
         review: the models of this very request.
+        linear: what is known of a linear model and its refitted shadows; None for networks.
         left_out: what was not tested, and why.
         seconds: from start to end.
         trained: models trained.
@@ -51,6 +53,7 @@ class Seen:
     scores: Scores | None = None
     inputs: "NetworkInputs | None" = None
     review: "Review | None" = None
+    linear: "Linear | None" = None
     left_out: list[str] = field(default_factory=list)
     seconds: float = 0.0
     trained: int = 0
