@@ -3,6 +3,7 @@
 from typing import Any
 
 from certify.reports import audit_figures as figures
+from certify.reports import audit_games as games
 from certify.reports import audit_tables as tables
 from certify.reports import audit_wording as wording
 from certify.reports.audits import Audit
@@ -25,6 +26,8 @@ def _words(audit: Audit) -> dict[str, Any]:
         "alarm": wording.alarm_words(audit.design),
         "controls": wording.control_line(audit),
         "answers": wording.answers(audit),
+        "games": games.by_game(audit),
+        "label": games.game_label,
         "misbehaved": wording.misbehaved(audit),
         "strongest": tables.strongest_rows(audit),
         "distance_rows": tables.distance_rows(audit),

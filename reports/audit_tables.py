@@ -1,7 +1,17 @@
 """Tables of an audit: rows of text, rounded against ourselves, that several renderers set."""
 
 from certify.core.rounding import format_plain, format_upper
-from certify.reports.audit_wording import SOURCES, leading, limit_words, measured, null_words, p_words, percent
+from certify.reports.audit_games import game_label, game_question, plain_title
+from certify.reports.audit_wording import (
+    REFERENCES,
+    SOURCES,
+    leading,
+    limit_words,
+    measured,
+    null_words,
+    p_words,
+    percent,
+)
 from certify.reports.audits import Audit, Control, DistanceFinding, Finding
 from certify.reports.schema import Document
 from certify.reports.wording import WORDS, clean, plural
@@ -13,13 +23,13 @@ def strongest_rows(audit: Audit) -> list[tuple[str, str]]:
     if finding is None:
         return []
     rows = [
-        ("Attack", f"{clean(finding.attack)}: {clean(finding.title)}"),
-        ("What was told apart", clean(finding.game)),
+        ("Attack", plain_title(finding)),
+        ("What it asks", clean(game_question(finding.game))),
         ("Records", "all" if finding.slice == "all" else clean(finding.slice)),
         (clean(finding.statistic), measured(finding)),
         ("The policy allows", limit_words(finding)),
         ("Retrained models in the place", null_words(finding)),
-        ("Against that null", p_words(finding.p_value, finding.adjusted_p)),
+        ("p-value against them", p_words(finding.p_value, finding.adjusted_p)),
         ("How the interval was made", method_words(finding)),
         ("Smallest leak it would have seen", detectable_words(finding)),
         ("Most this many models could show", "" if finding.ceiling is None else format_upper(finding.ceiling)),
@@ -52,7 +62,7 @@ def finding_row(finding: Finding) -> tuple[str, str, str, str, str, str]:
     records = "all records" if finding.slice == "all" else clean(finding.slice)
     kind = f" ({finding.direction})" if finding.direction else ""
     return (
-        f"{clean(finding.title)}: {clean(finding.attack)}, {records}",
+        f"{clean(finding.title)}: {clean(finding.attack)}, {clean(game_label(finding.game))}, {records}",
         word(finding) + kind,
         f"{clean(finding.statistic)} {measured(finding)}",
         limit_words(finding),
@@ -63,7 +73,7 @@ def finding_row(finding: Finding) -> tuple[str, str, str, str, str, str]:
 
 def control_row(control: Control) -> tuple[str, str, str, str]:
     """A control as (what stands in the place, expectation, how it came out, what was seen)."""
-    seen = p_words(control.p_value, None)
+    seen = "" if "p = " in control.summary else p_words(control.p_value, None)
     return (
         clean(control.name),
         control.expectation,
@@ -95,14 +105,14 @@ def design_rows(audit: Audit) -> list[tuple[str, str]]:
     rows = [
         ("Source", SOURCES[design.source]),
         ("Method under audit", design.method),
-        ("Compared with", design.reference),
+        ("Compared with", REFERENCES.get(design.reference, design.reference)),
         ("Models of each world", f"{design.models:,}"),
         ("Records scored", f"{design.records:,}"),
         ("Share of the records to forget", percent(design.forget_share)),
         ("Confidence of intervals, two-sided", percent(design.confidence)),
-        ("False alarms, at most", format_plain(design.alpha)),
+        ("Chance that a method equal to retraining fails, at most", format_plain(design.alpha)),
         ("Looked for", "under- and over-forgetting" if design.two_sided else "under-forgetting alone"),
-        ("Models trained", f"{design.models_trained:,}; {design.from_cache:,} more from the cache"),
+        ("Models trained", f"{design.models_trained:,}, {design.from_cache:,} of them in an earlier run"),
         ("Seconds", f"{format_plain(design.seconds, 3)}{forecast}"),
         ("Device", design.device),
         ("Seed", str(design.seed)),

@@ -2,6 +2,7 @@
 
 from certify.core.rounding import format_lower, format_plain, format_upper
 from certify.core.verdict import Verdict, worst
+from certify.reports.audit_games import game_label, in_words
 from certify.reports.audits import Audit, AuditDesign, Control, Finding, Vulnerable
 from certify.reports.wording import clean, plural
 
@@ -13,7 +14,7 @@ HONEST = (
 
 ABSENCE = "Not finding a leak is not a proof that there is none: another attack may find one."
 
-WHY_RETRAIN = "Why is the model not compared with retraining?"
+WHY_RETRAIN = "Is the model compared with retrained ones?"
 BELOW_CHANCE = "Is it good when an attack does worse than guessing (AUC below 0.5)?"
 
 SOURCES = {
@@ -21,6 +22,14 @@ SOURCES = {
     "scores": "scores made elsewhere, taken as they were given",
     "checkpoints": "weights made elsewhere, taken as they were given",
 }
+
+
+REFERENCES = {"retrain": "models retrained without the forgotten records"}
+
+
+def method_name(design: AuditDesign) -> str:
+    """The method under audit, and what it is compared with."""
+    return f"{clean(design.method)} against {clean(REFERENCES.get(design.reference, design.reference))}"
 
 
 def audit_verdict(audit: Audit) -> Verdict | None:
@@ -130,7 +139,9 @@ def sentence(audit: Audit) -> str:
 
 def _where(finding: Finding) -> str:
     records = "all records" if finding.slice == "all" else f"the records of slice {clean(finding.slice)}"
-    return f"{clean(finding.statistic)} of {clean(finding.attack)} on {records}"
+    asked = game_label(finding.game)
+    game = f", {asked}" if asked != finding.game else ""
+    return f"{clean(finding.statistic)} of {clean(finding.attack)} on {records}{game}"
 
 
 def _not_found(finding: Finding) -> str:
@@ -162,7 +173,8 @@ def _found(finding: Finding) -> str:
         "over-forgetting": " The model avoids the forgotten records more than one that never saw them, which gives them away as well.",
         None: "",
     }[finding.direction]
-    return "; ".join(part for part in parts if part) + f".{tail}"
+    words = in_words(finding)
+    return "; ".join(part for part in parts if part) + "." + (f" {words}" if words else "") + tail
 
 
 def _undecided(finding: Finding, design: AuditDesign) -> str:
@@ -203,10 +215,10 @@ def answers(audit: Audit) -> list[tuple[str, str]]:
     null = "" if finding is None else null_words(finding)
     figure = "" if finding is None or not null else f" There, {_where(finding)} is {null}."
     compared = (
-        f"It is: every finding beside its null was computed a second time with retrained models in the place of the unlearned ones.{figure} "
+        f"Yes. Every finding that has a null was computed a second time with retrained models in the place of the unlearned ones.{figure} "
         "A finding is what goes beyond that, not what goes beyond an ideal number."
     )
-    unbiased = "It is not: no finding of this audit has its retrain null, which is why none should be trusted alone."
+    unbiased = "No. No finding of this audit has its retrain null, which is why none should be trusted alone."
     sides = (
         "What is good is what retrained models give, neither more nor less: this audit looked on both sides."
         if design.two_sided
@@ -234,7 +246,7 @@ def scope_words(audit: Audit) -> str:
     """What was looked at."""
     design = audit.design
     return (
-        f"The method: {clean(design.method)}. The reference: {clean(design.reference)}. Looked at: {plural(design.models, 'model')} "
+        f"The method: {clean(design.method)}. The reference: {clean(REFERENCES.get(design.reference, design.reference))}. Looked at: {plural(design.models, 'model')} "
         f"of each world and {plural(design.records, 'record')}; {SOURCES[design.source]}."
     )
 

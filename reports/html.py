@@ -4,7 +4,6 @@ import re
 from importlib.resources import files
 
 from certify.core.rounding import format_lower, format_plain, format_upper
-from certify.core.verdict import Verdict
 from certify.reports import wording
 from certify.reports.schema import Document
 
@@ -20,6 +19,7 @@ def render_html(document: Document) -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     from certify.reports import figures
+    from certify.reports.audit_games import check_lines, lines_not_passed
     from certify.reports.audit_page import audit_view
 
     environment = Environment(
@@ -55,7 +55,8 @@ def render_html(document: Document) -> str:
         claimed=wording.claims_guarantee(document),
         unnoised=wording.UNNOISED,
         released=wording.release_sentence(document),
-        unmet=[entry for entry in document.checks if entry.verdict is not Verdict.PASS],
+        lines=check_lines(document),
+        unmet=lines_not_passed(document),
         remedies=wording.remedies(document),
         plural=wording.plural,
         curve_rows=_thinned(document),

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from certify.core.rounding import format_plain
+from certify.reports.audit_games import check_lines
 from certify.reports.audit_tables import control_row, design_rows, distance_rows, finding_row
 from certify.reports.audit_wording import HONEST, alarm_words, control_line, sentence
 from certify.reports.schema import Document, FileDigest
@@ -69,7 +70,8 @@ def _code(text: str) -> str:
 
 def _checks(document: Document) -> str:
     rows = [
-        f"| {escape(entry.title)} | **{WORDS[entry.verdict]}** | {escape(entry.summary)} |" for entry in document.checks
+        f"| {escape(line.title)} | **{WORDS[line.verdict]}** | {escape(line.summary)} |"
+        for line in check_lines(document)
     ]
     return "\n".join(["| check | verdict | measured against limit |", "|---|---|---|", *rows])
 

@@ -4,8 +4,9 @@ import textwrap
 
 from certify.core.rounding import format_upper
 from certify.core.verdict import Verdict
-from certify.reports.audit_wording import HONEST, alarm_words, control_line, sentence
-from certify.reports.schema import CheckEntry, Document
+from certify.reports.audit_games import Line, check_lines
+from certify.reports.audit_wording import HONEST, alarm_words, control_line, method_name, sentence
+from certify.reports.schema import Document
 from certify.reports.wording import (
     UNNOISED,
     WORDS,
@@ -21,7 +22,8 @@ from certify.reports.wording import (
 
 _WIDTH = 100
 _TITLE = 32
-_DEEPEST = 50  # a hanging indent goes no deeper, however long a title is
+_WIDEST = 46  # titles that are longer stand on a line of their own
+_DEEPEST = 60  # a hanging indent goes no deeper
 _COLORS = {Verdict.PASS: "32", Verdict.FAIL: "31", Verdict.INCONCLUSIVE: "33", Verdict.REFUSED: "35"}
 
 
@@ -32,7 +34,9 @@ def render_text(document: Document, *, color: bool = False) -> str:
         document: what to render.
         color: whether to colour the verdicts; the words stand there in any case.
     """
-    parts = [_header(document), "", *(_check(entry, color=color) for entry in document.checks), ""]
+    lines = check_lines(document)
+    widths = _columns(lines)
+    parts = [_header(document), "", *(_check(line, *widths, color=color) for line in lines), ""]
     parts += [_wrap(" ".join(_statement(document)))]
     for entry in remedies(document):
         parts += ["", _wrap(f"{clean(entry.title)}: {clean(entry.remedy or '')}.")]
@@ -47,7 +51,7 @@ def _audit(document: Document) -> list[str]:
     design = audit.design
     worlds = f"{plural(design.models, 'model')} of each world, {plural(design.records, 'record')}"
     lines = [
-        f"Audit of {clean(design.method)} against {clean(design.reference)}; {worlds}. {sentence(audit)}",
+        f"Audit of {method_name(design)}; {worlds}. {sentence(audit)}",
         f"Controls: {control_line(audit)}. {alarm_words(design)}",
         f"Not tested: {'; '.join(clean(item) for item in audit.not_tested)}." if audit.not_tested else "",
         HONEST,
@@ -94,13 +98,23 @@ def _paint(word: str, verdict: Verdict, *, color: bool) -> str:
     return f"\x1b[1;{_COLORS[verdict]}m{word}\x1b[0m" if color else word
 
 
-def _check(entry: CheckEntry, *, color: bool) -> str:
-    title = f"{clean(entry.title)} ".ljust(_TITLE, ".")
-    word = WORDS[entry.verdict]
-    indent = min(len(title) + 1 + max(len(word), 7) + 1, _DEEPEST)
-    lines = textwrap.wrap(clean(entry.summary), width=max(_WIDTH - indent, 30), break_long_words=False) or [""]
-    painted = _paint(word, entry.verdict, color=color) + " " * (max(len(word), 7) - len(word))
-    first = [f"{title} {painted} {lines[0]}"] if indent < _DEEPEST else [f"{title} {painted}", " " * indent + lines[0]]
+def _columns(lines: tuple[Line, ...]) -> tuple[int, int]:
+    """Widths of titles and verdicts, so that summaries stand below each other."""
+    titles = [len(clean(line.title)) + 1 for line in lines]
+    return (
+        max([_TITLE, *(width for width in titles if width <= _WIDEST)]),
+        max([7, *(len(WORDS[line.verdict]) for line in lines)]),
+    )
+
+
+def _check(line: Line, title_width: int, verdict_width: int, *, color: bool) -> str:
+    title = f"{clean(line.title)} ".ljust(title_width, ".")
+    word = WORDS[line.verdict]
+    indent = min(title_width + 1 + verdict_width + 1, _DEEPEST)
+    lines = textwrap.wrap(clean(line.summary), width=_WIDTH - indent, break_long_words=False) or [""]
+    painted = _paint(word, line.verdict, color=color) + " " * (verdict_width - len(word))
+    apart = len(title) > title_width
+    first = [f"{title} {painted}".rstrip(), " " * indent + lines[0]] if apart else [f"{title} {painted} {lines[0]}"]
     return "\n".join([*first, *(" " * indent + line for line in lines[1:])])
 
 

@@ -318,7 +318,7 @@ def test_the_two_questions_are_answered_with_this_audits_numbers(audits: ModuleT
         page_one = shown(audits.ALL[key], "html").split("Decision")[0]
         assert WHY_RETRAIN in page_one
         assert BELOW_CHANCE in page_one
-        assert "It is: every finding beside its null" in page_one
+        assert "Yes. Every finding that has a null" in page_one
     assert "is 0.501 (0.486 to 0.516)" in shown(audits.OVER, "html").split("Decision")[0]
 
 
@@ -330,7 +330,7 @@ def test_no_comparison_with_retraining_is_claimed_where_none_was_made(audits: Mo
         return audit.model_copy(update={"findings": findings, "design": design})
 
     page = shown(audits.PASS.model_copy(update={"audit": bare(audits.PASS.audit)}), "html")
-    assert "It is not: no finding of this audit has its retrain null" in page
+    assert "No. No finding of this audit has its retrain null" in page
     assert "It is: every finding" not in page
     assert "looked for under-forgetting alone" in page
     assert "on both sides" not in page

@@ -51,7 +51,7 @@ def audit_document(seen: Seen) -> Document:
         checks=checks,
         guarantee=_guarantee(verdict, findings, seen),
         assumptions=_assumptions(seen, broken=bool(broken)),
-        not_covered=NOT_COVERED,
+        not_covered=(*NOT_COVERED, REMINDER) if any(part.distances for part in seen.request) else NOT_COVERED,
         reproduction=Reproduction(command=f"certify audit {seen.loaded.path.name}", spec=digest_of(seen.loaded.record)),
         audit=audit_part(seen, findings, controls),
     )
@@ -89,7 +89,7 @@ def _guarantee(verdict: Verdict, findings: list[Finding], seen: Seen) -> Guarant
 
 
 def _assumptions(seen: Seen, *, broken: bool) -> tuple[Assumption, ...]:
-    listed = [
+    return (
         Assumption(
             id="recipe",
             statement="The training recipe of the audit is the one that made the original model.",
@@ -116,14 +116,4 @@ def _assumptions(seen: Seen, *, broken: bool) -> tuple[Assumption, ...]:
             if seen.controls
             else "no control could be run",
         ),
-    ]
-    if any(part.distances for part in seen.request):
-        listed.append(
-            Assumption(
-                id="distances",
-                statement=REMINDER,
-                status="declared",
-                evidence="holds of every distance between weights",
-            )
-        )
-    return tuple(listed)
+    )

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from certify.attacks.audits.findings import Control, Finding
-from certify.core.rounding import format_plain
+from certify.core.rounding import format_lower, format_plain, format_upper
 from certify.core.verdict import Verdict
+from certify.reports.audit_games import game_label
 from certify.reports.schema import CheckEntry
 
 
@@ -31,9 +32,9 @@ def refused(finding: Finding, broken: Sequence[Control]) -> bool:
 def control_entry(control: Control) -> CheckEntry:
     """A control that misbehaved, as a check."""
     remedy = (
-        "the attack cannot tell even models that forgot nothing: train more shadow models, or leave it out"
+        "the attack misses even models that forgot nothing: train more shadow models, or leave this attack out"
         if control.must_be_caught
-        else "retrained models differ from each other by more than chance: check that the recipe is the same for all, and the scores' rows"
+        else "retrained models differ from each other by more than chance: check that all were trained by one recipe, and that the rows of the scores belong together"
     )
     return CheckEntry(
         id=control.id,
@@ -52,7 +53,7 @@ def _controls_entry(controls: Sequence[Control]) -> CheckEntry:
         id="controls",
         title="controls",
         verdict=Verdict.PASS,
-        summary=f"{len(controls) - caught} with retrained models found nothing, {caught} with the original found it",
+        summary=f"retrained models were not told apart ({len(controls) - caught} of {len(controls) - caught}); original ones were ({caught} of {caught})",
         measured=float(len(controls)),
         quantity="controls",
     )
@@ -61,18 +62,20 @@ def _controls_entry(controls: Sequence[Control]) -> CheckEntry:
 def entry_of(one: Finding) -> CheckEntry:
     """A finding that decides, as a check."""
     assert one.verdict is not None
-    limit = "" if one.limit is None else f"; the limit is {format_plain(one.limit, 3)}"
-    upper = (
-        "" if one.upper == float("inf") else f", {100 * one.confidence:g} % interval {one.lower:.3g} to {one.upper:.3g}"
+    limit = "" if one.limit is None else f"; at most {format_plain(one.limit, 3)} is allowed"
+    ends = (
+        ""
+        if one.upper == float("inf")
+        else f" ({100 * one.confidence:g} %: {format_lower(one.lower)} to {format_upper(one.upper)})"
     )
     where = "" if one.slice == "all" else f", {one.slice} records"
     direction = "" if one.direction is None else f", {one.direction}"
     bound = ", epsilon" if one.statistic.startswith("epsilon") else ""
     return CheckEntry(
         id=one.id,
-        title=f"{one.title}: {one.game}{direction}{where}{bound}",
+        title=f"{one.title}, {game_label(one.game)}{direction}{where}{bound}",
         verdict=one.verdict,
-        summary=f"{one.statistic} {one.value:.3g}{upper}{limit}{_p(one)}",
+        summary=f"{one.statistic} is {format_plain(one.value, 3)}{ends}{limit}{_p(one)}",
         measured=one.value,
         limit=one.limit,
         quantity=one.statistic,
@@ -82,7 +85,7 @@ def entry_of(one: Finding) -> CheckEntry:
 
 def _p(one: Finding) -> str:
     level = one.p_value if one.adjusted_p is None else one.adjusted_p
-    return "" if level is None or one.verdict is Verdict.PASS else f"; p = {level:.2g} against retraining"
+    return "" if level is None or one.verdict is Verdict.PASS else f"; p = {format_upper(level, 2)}"
 
 
 def _remedy(one: Finding) -> str | None:
@@ -95,7 +98,7 @@ def _remedy(one: Finding) -> str | None:
 
 def _how_to_settle(one: Finding) -> str:
     if one.attack == "release-lira":
-        return "one model with so few forgotten records cannot settle it: audit the method with u-lira"
+        return "so few forgotten records of one model cannot settle it: audit the method, with u-lira"
     if one.attack.endswith("-distance"):
         return "more retrained models narrow it: raise audit.replicates, or name more in release.retrained"
     if one.game == "coin-flip":
@@ -103,8 +106,8 @@ def _how_to_settle(one: Finding) -> str:
     if one.limit is not None and one.limit >= 1 and one.statistic.startswith("TPR"):
         return "name a limit that something could exceed: audit.max_tpr_at_fpr with a smaller fpr, or a smaller epsilon"
     if one.needed_models is None:
-        return "no number of models would settle it: the limit is as strict as chance"
-    return f"about {one.needed_models:,} shadow models would settle it: `certify audit --models {one.needed_models}` (those that are there are kept)"
+        return "no number of models would settle it: the limit is as strict as chance itself"
+    return f"about {one.needed_models:,} shadow models would settle it: `certify audit --models {one.needed_models}`"
 
 
 def power_entry() -> CheckEntry:

@@ -47,9 +47,11 @@ def audit_part(seen: Seen, findings: Sequence[Finding], controls: Sequence[Contr
 
 
 def _claim(seen: Seen) -> str:
-    plan = seen.plan
+    plan, release = seen.plan, seen.loaded.spec.release
+    made = seen.method.partition("(")[0] if seen.inputs is not None and seen.plan.membership else release.unlearner
+    who = f"Models unlearned by {made}" if made else "The unlearned models"
     return (
-        f"Models that {seen.method} made cannot be told from models retrained without the forgotten records: "
+        f"{who} cannot be told from models retrained without the forgotten records: "
         f"epsilon {format_plain(plan.epsilon)} at delta {format_plain(plan.delta)}"
     )
 
