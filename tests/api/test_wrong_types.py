@@ -86,7 +86,7 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "Observations world": lambda odd: attacks.Observations(CELLS, {"unlearned": {"phi": odd}}),
     "Observations ids": lambda odd: attacks.Observations(CELLS, {}, odd),
     "attacks.get": attacks.get,
-    "draw_coins n": lambda odd: attacks.draw_coins(odd),
+    "draw_coins n": attacks.draw_coins,
     "draw_coins probability": lambda odd: attacks.draw_coins(3, odd, seed=0),
     "by_betting bits": lambda odd: attacks.by_betting(odd, SCORES),
     "by_betting scores": lambda odd: attacks.by_betting(MEMBERS, odd),
