@@ -47,7 +47,7 @@ def audit_reconstruction(
     error = (1 - confidence) / 2
     low, high = (float(one) for one in np.quantile(values, [error, 1 - error]))
     count = len(np.atleast_2d(forgotten))
-    common = {
+    common: dict[str, Any] = {
         "attack": NAME,
         "game": "two-version",
         "slice": "all",

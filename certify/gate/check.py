@@ -63,6 +63,12 @@ def check(spec: str | Path | None = None) -> CheckResult:
 def check_loaded(loaded: LoadedSpec, tell: Callable[[str], None] = lambda _: None) -> CheckResult:
     """:func:`check` of a spec that was read before; a network is audited, and ``tell`` hears what is worth knowing meanwhile."""
     if loaded.spec.release.kind == "torch":
+        if loaded.spec.audit is None:
+            raise AssumptionViolatedError(
+                "a network is audited, and the spec has no table [audit]: nothing was checked",
+                where=str(loaded.path),
+                mend='add one: attacks = ["u-lira"]; docs/audits.md has the rest',
+            )
         from certify.gate.audits.run import audit_loaded
 
         return audit_loaded(loaded, tell=tell)

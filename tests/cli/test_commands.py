@@ -47,7 +47,7 @@ def test_version_is_one_line(certify):
     [
         (("chek",), "no command 'chek'; did you mean 'check'?"),
         (("unlern",), "no command 'unlern'; did you mean 'unlearn'?"),
-        (("zzz",), "no command 'zzz'; known are check, "),
+        (("zzz",), "no command 'zzz'; known are audit, check, "),
         (("--versio",), "'--version'"),
         (("list", "loses"), "'loses' is not one of"),
         (("report",), "Missing argument 'CERTIFICATE'"),
@@ -175,7 +175,7 @@ def test_a_bug_of_ours_is_70_in_one_line(project, refuses, monkeypatch):
     def broken(_):
         raise ZeroDivisionError("a record's content")
 
-    monkeypatch.setattr("certify.gate.check.load_spec", broken)
+    monkeypatch.setattr("certify.gate.load.load_spec", broken)
     line = refuses(project, "internal error (ZeroDivisionError)", "CERTIFY_DEBUG=1", "nothing was certified", code=70)
     assert "content" not in line
 

@@ -38,7 +38,7 @@ def test_one_method_in_full(certify):
 
 def test_for_programs(certify):
     everything = json.loads(certify("list", "--format", "json").stdout)
-    assert set(everything) == {"unlearners", "losses", "formats"}
+    assert set(everything) == {"unlearners", "attacks", "losses", "formats"}
     assert tuple(method["name"] for method in everything["unlearners"]) == names()
     (one,) = json.loads(certify("list", "unlearners", "newton", "--format", "json").stdout)["unlearners"]
     assert one["kinds"] == ["convex"]
