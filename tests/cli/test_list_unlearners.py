@@ -60,10 +60,10 @@ def test_what_has_no_page_is_said_in_one_line(certify, arguments, line):
     assert (done.code, done.stdout, done.stderr) == (2, "", line)
 
 
-def test_a_wrong_value_points_to_the_methods_own_page(certify, tmp_path):
-    done = certify("unlearn", tmp_path, "--method", "scrub", "--set", "epochs=two")
+def test_a_wrong_value_points_to_the_methods_own_page(certify, project):
+    done = certify("unlearn", project.path, "--method", "newton", "--set", "steps=two")
     assert done.code == 2
-    assert done.stderr.endswith("; see `certify list unlearners scrub`\n")
+    assert done.stderr.endswith("; see `certify list unlearners newton`\n")
 
 
 def test_a_strangers_method_without_a_text_is_listed_too():

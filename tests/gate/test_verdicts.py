@@ -34,9 +34,16 @@ _CASES = {
     "negative l2": (lambda p: p.put("objective.l2", -1), Verdict.REFUSED),
     "large delta": (lambda p: p.put("policy.delta", 1 / 196), Verdict.REFUSED),
     "larger delta": (lambda p: p.put("policy.delta", 0.5), Verdict.REFUSED),
-    "audit asked for": (lambda p: p.put("audit.attacks", ["lira"]), Verdict.REFUSED),
+    "audit asked for": (lambda p: p.put("audit.attacks", ["likelihood-ratio"]), Verdict.PASS),
+    "audit of nothing certified": (
+        lambda p: p.put("objective.l2", 0).put("audit.attacks", ["likelihood-ratio"]),
+        Verdict.REFUSED,
+    ),
     "fail and refused": (lambda p: p.put("release.model", "original.npz").put("policy.delta", 0.1), Verdict.FAIL),
-    "fail and audit": (lambda p: p.put("policy.tolerance", 1e-15).put("audit.attacks", ["lira"]), Verdict.FAIL),
+    "fail and audit": (
+        lambda p: p.put("policy.tolerance", 1e-15).put("audit.attacks", ["likelihood-ratio"]),
+        Verdict.FAIL,
+    ),
     "l2 of zero and tolerance": (lambda p: p.put("objective.l2", 0).put("policy.tolerance", 1e-3), Verdict.REFUSED),
 }
 
@@ -163,9 +170,9 @@ def test_one_intercept_without_penalty_is_certified_by_its_measured_modulus(buil
     assert check(project.path).exit_code == 0
 
 
-def test_the_audit_that_cannot_run_is_named(project, check_json):
-    _, document = check_json(project.put("audit.attacks", ["lira", "rmia"]).path)
-    assert "lira, rmia" in _by_id(document)["audit"]["summary"]
+def test_the_audit_that_cannot_run_is_refused_in_one_line(project, capsys):
+    assert _run(["check", str(project.put("audit.attacks", ["u-lira"]).path)]) == 2
+    assert "no method is named" in capsys.readouterr().err
 
 
 def test_a_check_leaves_global_state_as_found(project):

@@ -137,7 +137,9 @@ def observe(
     linear.rows[name], linear.certified[name] = pool, np.array(certified)
     linear.shares[name] = float(np.mean(np.sum(assignment == 2, axis=1) / np.sum(assignment > 0, axis=1)))
     return Observations(
-        assignment[:, pool], {world: {"phi": np.stack(rows)} for world, rows in worlds.items()}, data.ids[pool]
+        assignment[:, pool].astype(np.int64),
+        {world: {"phi": np.stack(rows)} for world, rows in worlds.items()},
+        data.ids[pool],
     )
 
 
