@@ -10,7 +10,7 @@ import time
 import pytest
 from network_project import write_project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 KILLS = 12
 COMMAND = (
