@@ -1,6 +1,7 @@
 """``certify unlearn``: run an unlearner on the spec's model, write the weights and the evidence."""
 
 import sys
+import warnings
 from contextlib import redirect_stdout
 
 import click
@@ -52,7 +53,8 @@ def command(
     from certify.gate.unlearn import unlearn
 
     # what the user's own functions print must not stand where results do
-    with redirect_stdout(sys.stderr), progress_shown(enabled=not no_progress):
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr), progress_shown(enabled=not no_progress):
+        warnings.filterwarnings("ignore", "There is a performance drop")  # torch's wish for issues of its own
         result, path = unlearn(spec, method, knobs, force=force, seed=seed, device=device, restart=restart)
     evidence = result.evidence
     counts = ", ".join(f"{count} {kind}" for kind, count in evidence.counts.items() if count) or "no evaluations"

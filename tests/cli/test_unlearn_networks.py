@@ -295,6 +295,31 @@ def test_whatever_the_users_training_does_is_one_line(spec, certify, body, troub
     sys.modules.pop("certify_test_trainer", None)
 
 
+MOODS = {
+    "on every record": "raise KeyError('person-0003 is ill')",
+    "on real records": "if x.any(): raise KeyError('person-0003 is ill')",
+    "in training": "if self.training: raise EOFError('person-0003 is ill')",
+    "by leaving": "if x.any(): raise SystemExit(0)",
+    "like a full disk": "if x.any(): raise BrokenPipeError('person-0003 is ill')",
+    "with an assertion": "assert not x.any(), 'person-0003 is ill'",
+    "with an error of its own": "if x.any(): raise type('IllError', (BaseException,), {})('person-0003')",
+    "out of memory": "if x.any(): raise MemoryError('person-0003 is ill')",
+}
+
+
+@pytest.mark.parametrize("mood", MOODS.values(), ids=MOODS)
+def test_whatever_a_forward_raises_is_one_line_with_its_place(spec, certify, mood):
+    spec.with_name("certify_test_moody.py").write_text(
+        "from torch import nn\n\n\nclass Moody(nn.Sequential):\n    def forward(self, x):\n"
+        f"        {mood}\n        return super().forward(x)\n\n\n"
+        "def build():\n    return Moody(nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10))\n"
+    )
+    put(spec, "certify_test_net:build", "certify_test_moody:build")
+    trouble = "--set batch_size=" if "MemoryError" in mood else "(certify_test_moody.py, line 6)"
+    refused(spec, certify, trouble)
+    sys.modules.pop("certify_test_moody", None)
+
+
 def test_the_users_functions_neither_move_the_command_nor_speak_for_it(spec, certify, monkeypatch):
     monkeypatch.chdir(spec.parent)
     spec.with_name("certify_test_moves.py").write_text(

@@ -147,7 +147,7 @@ def test_m6_with_fewer_features_than_records_nothing_is_claimed():
 def test_descent_that_was_stopped_early_claims_nothing(case):
     result = forget(case, **{**SGD, "epochs": 10})
     assert result.claim == Claim.NONE
-    assert warned(result).count("not exact") == 1
+    assert ";" not in warned(result)  # nothing else is wrong
     assert "the result is" in warned(result)
 
 

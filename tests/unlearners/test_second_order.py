@@ -107,3 +107,23 @@ def test_a_step_too_short_to_change_anything_is_told():
     task = perceptron_task()
     result = DAMPED(damping=1e30, solver="cg").forget(task, some(task))
     assert "no tensor changed: the result is the model it started from" in result.evidence.warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs"),
+    [
+        ("influence", {"damping": 0.05, "tolerance": 1e-3}),
+        ("damped-newton", {"solver": "cg", "damping": 0.05, "curvature": "gauss-newton", "tolerance": 1e-3}),
+        ("ngd-minmax", {"curvature": "cg", "epochs": 1, "batch_size": 64}),
+    ],
+)
+def test_a_fleets_products_are_those_of_its_models_alone(name, knobs):
+    """What is counted, and what budgets limit: a model whose system is solved costs nothing while the others go on."""
+    task = perceptron_task()
+    requests = [Request.at(task, np.arange(count)) for count in (1, 30, 120)]
+    method = unlearners.get(name)(**knobs)
+    alone = [method.forget(task, request, seed=k).evidence for k, request in enumerate(requests)]
+    fleet = method.forget_fleet(task, requests)[0].evidence
+    assert len({evidence.counts["products"] for evidence in alone}) > 1
+    for kind in ("products", "gradients", "forwards", "steps"):
+        assert fleet.counts[kind] == pytest.approx(sum(evidence.counts[kind] for evidence in alone), rel=0.01)

@@ -103,3 +103,16 @@ def test_a_right_side_of_zero_needs_no_product():
     assert found.converged.all()
     assert not flat(found.x).any()
     assert found.residual.tolist() == [0, 0]
+
+
+def test_models_that_are_done_are_asked_nothing():
+    _, _, right, product = systems([GOOD, np.ones(12), 2 * np.ones(12)])
+    asked = torch.zeros(3, dtype=torch.int64)
+
+    def counting(v):
+        asked.add_((torch.cat([v["a"].flatten(1), v["b"]], dim=1) != 0).any(dim=1))
+        return product(v)
+
+    found = conjugate_gradient(counting, right, tolerance=1e-8)
+    assert found.iterations[0] > 5
+    assert asked.tolist()[1:] == [2, 2]  # one step, and one to measure what is left

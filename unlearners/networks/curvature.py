@@ -29,7 +29,7 @@ from certify.core.arrays import IntArray
 from certify.core.errors import ConfigurationError, InputError
 from certify.core.streams import stream
 from certify.models.networks.batches import epochs
-from certify.models.networks.bench import Bench, whole
+from certify.models.networks.bench import Bench, asked, whole
 from certify.models.networks.network import Loss
 from certify.models.networks.state import State, Tensors, flatten, select, unflatten
 from certify.unlearners.networks.dense import dense_hessian
@@ -181,13 +181,12 @@ class Products(Curvature):
         return replace(cls(bench.network.moving(state), bench, state, records), **more)
 
     def apply(self, columns: Tensor) -> Tensor:
-        """One pass over the records; columns of one model run as models of a stack."""
+        """One pass over the records; columns of one model run as models of a stack, and zeros cost nothing."""
+        records = asked(self.records, (columns != 0).flatten(1).any(dim=1))
         bench, total = self.bench, torch.zeros_like(columns)
         product = bench.network.gauss_newton_product if self.gauss_newton else bench.network.hessian_product
-        for batch in epochs(
-            self.records, batch_size=self.batch_size or bench.chunk, shuffle=False, device=bench.device
-        ):
-            part = whole(batch, self.records)
+        for batch in epochs(records, batch_size=self.batch_size or bench.chunk, shuffle=False, device=bench.device):
+            part = whole(batch, records)
             for start in range(0, columns.shape[2], self.at_once):
                 group = columns[:, :, start : start + self.at_once]
                 width = group.shape[2]

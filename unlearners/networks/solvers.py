@@ -43,10 +43,11 @@ def conjugate_gradient(
 
     Inner products are in double precision. When the residual carried along has reached the tolerance it is measured again from
     ``x``; where rounding kept the two apart, the search starts anew from there, as long as that at least halves the residual.
-    A model that is done rests bit for bit while the others go on.
+    A model that is done rests bit for bit while the others go on, and its vectors are zero then: :meth:`Bench.mean_product`
+    and :meth:`Curvature.apply` look at no record for those.
 
     Args:
-        product: A times a vector, for all K models.
+        product: A times a vector, for all K models; zero for a vector of zeros.
         right: b.
         tolerance: on the residual, relative to the norm of b.
         max_iterations: products for each model, those that measure the residual not counted.
@@ -67,7 +68,8 @@ def conjugate_gradient(
     while bool(active.any()):
         search.sweep(product, active, target, max_iterations)
         ritz = search.ritz() if ritz is None else ritz
-        search.residual = map_tensors(torch.sub, right, product(search.x))
+        image = product(_of_these(active, search.x))
+        search.residual = map_tensors(torch.sub, right, image)
         before, measured = measured, torch.where(active, norm(search.residual), measured)
         spent = search.iterations >= max_iterations
         active = active & (measured > target) & (measured <= 0.5 * before) & ~search.indefinite & ~spent
@@ -104,7 +106,7 @@ class _Search:
         self.steps = []
         active = active.clone()
         while bool(active.any()):
-            image = product(direction)
+            image = product(_of_these(active, direction))
             bend = dot(direction, image)
             go = active & (bend > 0)
             met = active & ~go  # zero, negative, or not a number
@@ -140,3 +142,8 @@ class _Search:
     @staticmethod
     def _moved(go: Tensor, start: Tensors, length: Tensor, along: Tensors) -> dict[str, Tensor]:
         return {name: select(go, value + scale(length, along[name]), value) for name, value in start.items()}
+
+
+def _of_these(models: Tensor, vectors: Tensors) -> dict[str, Tensor]:
+    """The vectors of some models, and zeros for the others."""
+    return {name: select(models, value, torch.zeros_like(value)) for name, value in vectors.items()}

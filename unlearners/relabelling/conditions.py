@@ -36,6 +36,6 @@ def trained_on(method: "Muso") -> list[str]:
 
 
 def refuse_exactness(meter: NetworkMeter, failed: list[str]) -> None:
-    """One warning for each condition that fails."""
-    for text in failed:
-        meter.warn(f"not exact: {text}")
+    """One warning that names each condition that fails."""
+    if failed:
+        meter.warn(f"not exact: {'; '.join(failed)}")

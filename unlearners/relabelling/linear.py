@@ -99,7 +99,7 @@ def _judge(method: "Muso", meter: NetworkMeter, state: State, head: Heads, fits:
     failed += [text.format(worst[name]) for name, text in limits.items() if not worst[name] <= method.tolerance]
     refuse_exactness(meter, failed)
     if failed:
-        meter.claim = (Claim.NONE, f"{len(failed)} conditions of exactness are not met, see the warnings")
+        meter.claim = (Claim.NONE, f"{len(failed)} conditions of exactness are not met, see the warning")
     else:
         what = f"measured within {worst['distance']:.1e} of the original's distance from the retrained weights"
         meter.claim = (Claim.EXACT, f"squared loss on fixed features, retraining from the same start: {what}")

@@ -159,7 +159,11 @@ class Bench:
         gauss_newton: bool = False,
         batch_size: int | None = None,
     ) -> dict[str, Tensor]:
-        """Hessian, or generalised Gauss-Newton matrix, of the mean loss over each model's records, times a vector."""
+        """Hessian, or generalised Gauss-Newton matrix, of the mean loss over each model's records, times a vector.
+
+        A vector of zeros costs nothing: of its model no record is looked at.
+        """
+        records = asked(records, norm(vector) != 0)
         total: dict[str, Tensor] | None = None
         for batch in epochs(records, batch_size=batch_size or self.chunk, shuffle=False, device=self.device):
             found = self.product(state, vector, whole(batch, records), loss, gauss_newton=gauss_newton)
@@ -296,6 +300,11 @@ def whole(batch: Batch, records: Sequence[IntArray]) -> Batch:
     sizes = torch.tensor([max(1, len(rows)) for rows in records], device=batch.weights.device, dtype=torch.float64)
     weights = (batch.weights > 0).double() / sizes[:, None]
     return replace(batch, weights=weights)
+
+
+def asked(records: Sequence[IntArray], needed: Tensor) -> list[IntArray]:
+    """The records of the models that need theirs, (K,), and none of the others."""
+    return [rows if need else rows[:0] for rows, need in zip(records, needed.tolist(), strict=True)]
 
 
 def everything(count: int, models: int, device: torch.device | None = None) -> Batch:
