@@ -23,7 +23,7 @@ from certify.attacks.statistics.counts import Counts
 from certify.attacks.statistics.exact import exact_lower_bound
 from certify.attacks.statistics.gaussian import epsilon_of_mu, gaussian_from_scores
 from certify.core.arrays import FloatArray
-from certify.core.rounding import down, format_plain, up
+from certify.core.rounding import down, format_lower, format_plain, format_upper, up
 from certify.core.streams import stream
 from certify.core.verdict import Verdict
 from certify.privacy import gaussian
@@ -31,6 +31,9 @@ from certify.privacy import gaussian
 NAME = "likelihood-ratio"
 DRAWS = 5000
 """Noisy releases of each world."""
+
+LEAST = 200
+"""Of the largest models."""
 
 DECIDING = 3
 """Findings that can contradict: the closed form, the scores, the counts."""
@@ -83,7 +86,7 @@ class Instance:
 
 def draws_of(parameters: int) -> int:
     """Noisy releases of each world that are drawn for a model of so many parameters."""
-    return max(200, min(DRAWS, _NUMBERS_DRAWN // (2 * parameters)))
+    return max(LEAST, min(DRAWS, _NUMBERS_DRAWN // (2 * parameters)))
 
 
 def release_scores(instance: Instance, draws: int, seed: int) -> tuple[FloatArray, FloatArray]:
@@ -123,8 +126,8 @@ def audit_instance(
         instance: the two worlds.
         certified: epsilon of the certificate.
         limit: largest epsilon that may be refuted.
-        confidence: of the bounds that are shown.
-        strict: of those that decide, one of many.
+        confidence: of the audit.
+        strict: of one of its many findings: of the bounds from draws.
         seed: of the noise.
 
     Returns:
@@ -133,16 +136,14 @@ def audit_instance(
     """
     draws, allowed = draws_of(len(instance.released)), min(certified, limit)
     first, second = release_scores(instance, draws, seed)
-    threshold = _threshold(instance.mu, draws, instance.delta, confidence)
+    threshold = _threshold(instance.mu, draws, instance.delta, strict)
     counts = Counts(int(np.sum(first > threshold)), draws, int(np.sum(second > threshold)), draws)
     scores, truth = np.concatenate([first, second]), np.repeat([True, False], draws)
-    by_scores = [
-        float(gaussian_from_scores(scores, truth, instance.delta, level).epsilon) for level in (confidence, strict)
-    ]
-    by_counts = [float(exact_lower_bound(counts, instance.delta, level)) for level in (confidence, strict)]
-    numbers = _in_order(
-        {"audit": by_scores[0], "this release": max(instance.lower, instance.epsilon), "certificate": certified}
-    )
+    by_scores = float(gaussian_from_scores(scores, truth, instance.delta, strict).epsilon)
+    by_counts = float(exact_lower_bound(counts, instance.delta, strict))
+    # where the refit leaves room for both, what is shown does not exceed what is proven
+    known = instance.epsilon if instance.lower > certified else min(instance.epsilon, certified)
+    numbers = _in_order(by_scores, known, certified)
     law = "the likelihood ratio between the release and its refitted reference, both with the policy's noise"
     return RequestAudit(
         (
@@ -152,7 +153,7 @@ def audit_instance(
                 by_scores,
                 instance,
                 allowed,
-                confidence,
+                strict,
                 draws,
                 f"{law}; noncentral t: scores are normal because the noise is",
                 numbers,
@@ -163,7 +164,7 @@ def audit_instance(
                 by_counts,
                 instance,
                 allowed,
-                confidence,
+                strict,
                 draws,
                 f"{law}; exact test of counts at one threshold, nothing assumed",
                 f"{counts.true_positives:,} of {draws:,} unlearned and {counts.false_positives:,} of {draws:,} retrained releases beyond it",
@@ -188,6 +189,8 @@ def _closed(instance: Instance, allowed: float, confidence: float, note: str) ->
         confidence=confidence,
         verdict=Verdict.FAIL if instance.lower > allowed else Verdict.PASS,
         limit=allowed,
+        minimum_detectable=_surely(instance, allowed),
+        power=1.0,
         units=1,
         method=f"mu = distance to the refitted weights over noise_std = {_short(instance.mu)}, exact Gaussian curve; the interval is what the refit leaves open",
         note=note,
@@ -197,7 +200,7 @@ def _closed(instance: Instance, allowed: float, confidence: float, note: str) ->
 
 def _drawn(
     how: str,
-    bounds: list[float],
+    bound: float,
     instance: Instance,
     allowed: float,
     confidence: float,
@@ -213,11 +216,11 @@ def _drawn(
         game="retrain",
         slice="all",
         statistic="epsilon lower bound",
-        value=bounds[0],
-        lower=bounds[0],
+        value=bound,
+        lower=bound,
         upper=math.inf,
         confidence=confidence,
-        verdict=Verdict.FAIL if bounds[1] > allowed else Verdict.PASS,
+        verdict=Verdict.FAIL if bound > allowed else Verdict.PASS,
         limit=allowed,
         ceiling=instance.upper,
         minimum_detectable=detectable,
@@ -229,13 +232,10 @@ def _drawn(
     )
 
 
-def _in_order(numbers: dict[str, float]) -> str:
-    """The numbers with the sign between them that holds."""
-    names, values = list(numbers), list(numbers.values())
-    words = f"{names[0]} {_short(values[0])}"
-    for name, before, after in zip(names[1:], values, values[1:], strict=False):
-        words += f" {'<=' if before <= after else '>'} {name} {_short(after)}"
-    return words
+def _in_order(audit: float, release: float, certificate: float) -> str:
+    """The three numbers with the signs between them that hold, each rounded to its safe side."""
+    first, second = ("<=" if one <= other else ">" for one, other in ((audit, release), (release, certificate)))
+    return f"audit {format_lower(audit)} {first} this release {_short(release)} {second} certificate {format_upper(certificate)}"
 
 
 def _threshold(mu: float, draws: int, delta: float, confidence: float) -> float:
@@ -249,9 +249,16 @@ def _threshold(mu: float, draws: int, delta: float, confidence: float) -> float:
     return chosen
 
 
+def _surely(instance: Instance, allowed: float) -> float:
+    """Epsilon above which the closed form would exceed ``allowed`` whatever the refit left open."""
+    if not allowed < 700:
+        return math.inf
+    return gaussian.epsilon(gaussian.mu(allowed, instance.delta) * (1 + 1e-9) + 2 * instance.slack, instance.delta)
+
+
 def _detectable(allowed: float, delta: float, draws: int, strict: float) -> float | None:
     """Epsilon of a release that the scores would have shown to exceed ``allowed`` with probability 0.8."""
-    if not 0 < allowed < 700:
+    if not allowed < 700:
         return None
     mu = gaussian.mu(allowed, delta)
     spread = math.sqrt(2 / draws + mu * mu / (4 * draws))

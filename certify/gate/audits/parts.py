@@ -135,7 +135,7 @@ def _not_tested(seen: Seen) -> tuple[str, ...]:
     if unasked:
         listed.append(f"attacks that were not asked for: {', '.join(unasked)}")
     games = [name for name in GAMES if name in ("retrain", "privacy", "retain-side") and name not in seen.plan.games]
-    if games:
+    if games and (seen.plan.membership or seen.linear is None):
         listed.append(f"games that were not asked for: {', '.join(games)}")
     sets = [name for name in ("memorised", "outliers", "cluster") if name not in given.forget_sets]
     if seen.source == "fleet" and seen.plan.membership and sets:
