@@ -103,7 +103,7 @@ def audit_release(
     able = control is None or control <= 1 - confidence
     findings = []
     for direction, sign in (("under-forgetting", 1), ("over-forgetting", -1)):
-        null = np.array([_share(row, moments.without(j), fpr, sign) for j, row in enumerate(retrained)])
+        null = np.array([_share(row, moments.leaving_out(j, retrained), fpr, sign) for j, row in enumerate(retrained)])
         value = _share(released, moments, fpr, sign)
         findings.append(_release_finding(direction, value, null, p, len(released), fpr, limit, confidence, able=able))
     controls = () if control is None else (_original("release-lira", control, able=able),)
