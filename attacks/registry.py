@@ -28,6 +28,7 @@ class Attack:
         signals: of :data:`~certify.attacks.observations.SIGNALS`, those it looks at.
         shadows: whether records are scored by other models of the fleet; without, one threshold serves all records.
         kinds: of models, as an unlearner's: "convex" (linear models, ``kind = "glm"``), "network" (``kind = "torch"``).
+        learns: whether it learns from unlearned models which way the method moves a record, so that it sees both directions alike.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Attack:
     signals: tuple[str, ...] = ("phi",)
     shadows: bool = True
     kinds: tuple[Kind, ...] = ("network",)
+    learns: bool = False
 
 
 _BOTH: tuple[Kind, ...] = ("convex", "network")
@@ -52,6 +54,7 @@ _ALL = (
         "shadow models that were trained and unlearned (a train recipe and the method, or scores)",
         "Hayes et al. 2024 (arXiv 2403.01218), after Carlini et al. 2022",
         kinds=_BOTH,
+        learns=True,
     ),
     Attack(
         "u-lira-offline",
@@ -106,6 +109,7 @@ _ALL = (
         "shadow models before and after unlearning",
         "Chen et al. 2021 (arXiv 2005.02205)",
         kinds=_BOTH,
+        learns=True,
     ),
     Attack(
         "loss",

@@ -11,6 +11,7 @@ from certify.attacks.audits.randomisation import assignment_p_value, paired_p_va
 from certify.attacks.audits.rates import LOOSER, METHOD, tallies, tpr_at
 from certify.attacks.estimates import Estimate
 from certify.attacks.observations import Observations, Trials
+from certify.attacks.registry import ATTACKS
 from certify.attacks.scores.games import Game
 from certify.attacks.statistics.means import (
     auc_of_models,
@@ -31,6 +32,9 @@ LEAST_MODELS = 16
 EPSILON_FPR = 0.1
 """Rate of the threshold that epsilon is bounded at: lower ones give larger bounds with hundreds of models, and none with dozens."""
 
+DIRECTIONS = ("under-forgetting", "over-forgetting")
+"""Positives score high, or low: more, or less, like records that were trained on."""
+
 _CURVE = np.logspace(-3, 0, 31)[:-1]
 
 
@@ -39,7 +43,7 @@ class Side:
     """One direction of an attack.
 
     Attributes:
-        direction: "under-forgetting" (positives score high) or "over-forgetting" (they score low).
+        direction: one of :data:`DIRECTIONS`.
         tpr: at the false-positive rate asked for.
         null: the rate with retrained models in the place; None where none were observed.
         strict: lower end of the rate at the confidence that is left for one of many findings.
@@ -163,7 +167,10 @@ def membership(
             found[name] = score(observations, other, targets)
     if "null" in found:
         found["null reference"] = score(observations.pick(references), game.null(), np.arange(len(references)))
-    sides = tuple(_side(direction, found, game, levels) for direction in ("under-forgetting", "over-forgetting"))
+    sides = tuple(_side(direction, found, game, levels) for direction in DIRECTIONS)
+    if ATTACKS[attack].learns and _moved(observations, game) < 0:
+        # it knows which way the method moves phi: what scores high here was forgotten too much
+        sides = tuple(replace(side, direction=name) for side, name in zip(sides[::-1], DIRECTIONS, strict=True))
     curve = _curve(attack, game, found, levels.confidence)
     at_chance = _AT_CHANCE.get(game.name)
     return Membership(
@@ -178,6 +185,19 @@ def membership(
         control_p=_p_value(found["control"], found.get("null"), game, seed) if "control" in found else None,
         curve=curve,
     )
+
+
+def _moved(observations: Observations, game: Game) -> float:
+    """Mean over records of how much higher phi is in the positive world. It names a direction; both are looked at whatever it is."""
+    means = []
+    for side in (game.positive, game.negative):
+        inside = observations.assignment == int(side.cell)
+        total = np.where(inside, observations.get(side.world), 0.0).sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            means.append(total / inside.sum(axis=0))
+    gaps = means[0] - means[1]
+    known = gaps[~np.isnan(gaps)]
+    return float(known.mean()) if known.size else 0.0
 
 
 def _of_twins(trials: Trials, seed: int) -> float:

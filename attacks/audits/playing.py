@@ -30,8 +30,8 @@ _BY_NAME: dict[str, Callable[[], Attack]] = {
     "gap": lambda: Population("correct"),
 }
 
-_FOLDS = 8
-"""Reference models of classical LiRA are scored by the rest of them, an eighth at a time: what is scored was unlearned, what scores was not."""
+_FOLDS = 4
+"""Reference models of classical LiRA are scored by the rest of them, a quarter at a time: what is scored was unlearned, what scores was not."""
 
 
 def score_of(name: str) -> Score:
@@ -42,7 +42,9 @@ def score_of(name: str) -> Score:
         every = len(targets) == observations.models
         if name == "lira":
             parts = [targets[place::_FOLDS] for place in range(_FOLDS)] if every else [targets]
-            return _joined([_by_originals(observations, game, attack, part) for part in parts if part.size])
+            cells = (int(game.positive.cell), int(game.negative.cell))
+            tried = [part for part in parts if all((observations.assignment[part] == cell).any() for cell in cells)]
+            return _joined([_by_originals(observations, game, attack, part) for part in tried or parts])
         return trials(observations, game, attack, targets=None if every else targets, short="drop")
 
     return score

@@ -138,5 +138,5 @@ def as_array(values: Any, name: str) -> AnyArray:
     except (TypeError, ValueError, OverflowError):
         found = np.asarray(None)
     if found.dtype.kind not in "fiub":
-        raise ArgumentError(f"is no array of numbers, but {shown(values)}", where=name, mend="give a numeric array")
+        raise ArgumentError("is no array of numbers", where=name, mend="give a numeric array")
     return found

@@ -157,7 +157,7 @@ def test_the_threshold_is_chosen_where_the_bound_is_largest_and_measured_elsewhe
     ("scores", "members", "message"),
     [
         (np.array([1.0, math.nan]), np.array([1, 0]), "score is not a number"),
-        (np.array(["a", "b"]), np.array([1, 0]), "score is not a number"),
+        (np.array(["a", "b"]), np.array([1, 0]), "no array of numbers"),
         (np.array([1.0, 2.0]), np.array([1, 1]), "one of the two worlds has no trial"),
         (np.array([1.0, 2.0]), np.array([1, 2]), "truths are not yes or no"),
         (np.array([1.0, 2.0]), np.array([1, 0, 0]), "scores have shape"),

@@ -141,10 +141,9 @@ def _look_at_scores(seen: Seen, given: AuditSpec) -> None:
     release = seen.loaded.spec.release
     seen.method = release.unlearner or "not named (scores made elsewhere)"
     if seen.plan.membership:
-        games = tuple(game for game in seen.plan.games if _can_be_played(scores.fleet, game))
-        seen.left_out += [
-            f"the game {game}: the scores hold no records for it" for game in seen.plan.games if game not in games
-        ]
+        reasons = {game: _cannot_be_played(scores.fleet, game) for game in seen.plan.games}
+        games = tuple(game for game, reason in reasons.items() if reason is None)
+        seen.left_out += [f"the game {game}: {reason}" for game, reason in reasons.items() if reason is not None]
         if games:
             seen.plan = replace(seen.plan, games=games)
             _play(seen, "all", scores.fleet)
@@ -157,10 +156,16 @@ def _look_at_scores(seen: Seen, given: AuditSpec) -> None:
         seen.request.append(audit_given_coins(seen.loaded, scores, seen.plan))
 
 
-def _can_be_played(fleet: Observations, game: str) -> bool:
-    """Whether the assignment has the cells of a game."""
+def _cannot_be_played(fleet: Observations, game: str) -> str | None:
+    """Why the assignment has no trials for a game; None where it has."""
     cells = {"retrain": (Cell.FORGET,), "privacy": (Cell.FORGET, Cell.OUT), "retain-side": (Cell.RETAIN, Cell.OUT)}
-    return all((fleet.assignment == int(cell)).any() for cell in cells[game])
+    masks = [fleet.assignment == int(cell) for cell in cells[game]]
+    if not all(mask.any() for mask in masks):
+        return "the scores hold no records for it"
+    tried, both = masks[0].any(axis=0), masks[0].any(axis=0) & masks[-1].any(axis=0)
+    if 2 * np.count_nonzero(both) < np.count_nonzero(tried):
+        return "most records are on one side of it in all models, so that hard records could not be told from remembered ones"
+    return None
 
 
 def _release(seen: Seen, released: object, retrained: object, original: object) -> RequestAudit:

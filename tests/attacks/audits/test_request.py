@@ -1,0 +1,74 @@
+"""One model under review beside retrained ones: p-values that hold, leaks that show on their side, a blind attack that decides nothing."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from certify.attacks.audits.request import audit_release, predicted_p
+from certify.core.arrays import FloatArray
+from certify.core.errors import TooLittlePowerError
+from certify.core.verdict import Verdict
+
+LIMIT = {"fpr": 0.05, "limit": 0.2, "confidence": 0.95}
+
+
+def phis(rng: np.random.Generator, models: int, level: float, records: int = 60) -> FloatArray:
+    """phi of forgotten records, each with its own spread, models with a level of their own."""
+    spread = np.exp(0.5 * np.random.default_rng(0).normal(size=records))
+    return spread * rng.normal(size=(models, records)) + level * rng.normal(size=(models, 1))
+
+
+@pytest.mark.parametrize("retrained", [5, 20])
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_one_more_retrained_model_is_told_apart_no_more_often_than_the_level(retrained: int, level: float) -> None:
+    rng, runs = np.random.default_rng(retrained), 150
+    found = []
+    for _ in range(runs):
+        models = phis(rng, retrained + 1, level)
+        found.append(audit_release(models[0], models[1:], None, **LIMIT))
+    hits = sum(audit.findings[0].p_value <= 0.05 for audit in found)
+    assert stats.binomtest(hits, runs, 0.06, alternative="greater").pvalue > 1e-3
+    # a verdict needs the share, too
+    fails = sum(any(one.verdict is Verdict.FAIL and one.p_value <= 0.05 for one in audit.findings) for audit in found)
+    assert fails <= hits
+    if level:  # the share of one model spreads with its level: the interval knows, and records taken as independent do not pass
+        outside = np.mean([audit.findings[0].lower > 0.05 for audit in found])
+        assert outside <= 0.1
+
+
+@pytest.mark.parametrize(("shift", "direction"), [(1.5, "under-forgetting"), (-1.5, "over-forgetting")])
+def test_a_leak_shows_on_its_side(shift: float, direction: str) -> None:
+    rng = np.random.default_rng(1)
+    models = phis(rng, 21, 0.2)
+    found = audit_release(models[0] + shift, models[1:], models[0] + 4.0, **LIMIT)
+    failed = [one for one in found.findings if one.verdict is Verdict.FAIL]
+    assert [one.direction for one in failed] == [direction]
+    assert failed[0].p_value < 1e-4
+    assert failed[0].null_mean == pytest.approx(0.05, abs=0.03)
+    assert [one.must_be_caught for one in found.controls] == [True]
+
+
+def test_where_the_original_is_not_told_apart_nothing_passes() -> None:
+    rng = np.random.default_rng(2)
+    models = phis(rng, 22, 0.0)
+    found = audit_release(models[0], models[2:], models[1], fpr=0.05, limit=0.9, confidence=0.95)
+    assert {one.verdict for one in found.findings} == {None}
+    assert "not told apart" in found.findings[0].note
+
+
+def test_too_few_retrained_models_are_refused_with_the_number_that_would_do() -> None:
+    with pytest.raises(TooLittlePowerError, match="5 are the least"):
+        audit_release(np.zeros(3), np.zeros((4, 3)), None, **LIMIT)
+
+
+def test_the_prediction_is_students_and_a_null_without_spread_proves_little() -> None:
+    null = np.array([1.0, 2.0, 4.0, 8.0])
+    t = (9 - null.mean()) / (null.std(ddof=1) * np.sqrt(1.25))
+    assert predicted_p(9.0, null) == pytest.approx(2 * stats.t.sf(t, 3))
+    assert predicted_p(1.0, np.ones(19)) == 1.0
+    assert predicted_p(1.0 + 1e-9, np.ones(19)) == 0.05
+
+
+def test_constant_scores_are_no_trouble() -> None:
+    found = audit_release(np.zeros(5), np.zeros((6, 5)), np.ones(5), **LIMIT)
+    assert all(np.isfinite(one.p_value) for one in found.findings)

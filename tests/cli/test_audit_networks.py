@@ -1,0 +1,291 @@
+"""``certify audit`` of networks: trained once and kept, the same findings however it came to them, one line for whatever is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from network_project import write_project
+from safetensors.torch import load_file, save_file
+
+AUDIT = """
+[audit]
+attacks = ["u-lira", "loss"]
+models = 16
+replicates = 5
+block = 8
+"""
+
+
+@pytest.fixture
+def spec(tmp_path):
+    path = write_project(tmp_path / "project")
+    put(path, 'kind = "torch"', 'kind = "torch"\nunlearner = "fine-tune"')
+    put(path, "epochs = 15", "epochs = 3")
+    path.write_text(path.read_text() + AUDIT)
+    original = load_file(path.with_name("original.safetensors"))
+    save_file({name: value * 0.99 for name, value in original.items()}, path.with_name("unlearned.safetensors"))
+    return path
+
+
+def put(spec, old, new):
+    text = spec.read_text()
+    assert old in text
+    spec.write_text(text.replace(old, new))
+
+
+def audited(certify, spec, *options):
+    done = certify("audit", spec, "--format", "json", *options)
+    assert done.stdout, done.stderr
+    return done, json.loads(done.stdout)
+
+
+def found(document):
+    """What an audit says, without how it went."""
+    part = document["audit"]
+    design = {k: v for k, v in part["design"].items() if k not in ("seconds", "from_cache", "forecast_seconds")}
+    return {**{k: v for k, v in part.items() if k != "design"}, "checks": document["checks"], "design": design}
+
+
+def blocks(spec):
+    return sorted(path for path in spec.with_name("certify-audit").rglob("*") if path.is_file())
+
+
+def test_what_was_trained_is_kept_and_everything_else_is_trained_again(spec, certify):
+    first, document = audited(certify, spec)
+    assert first.code in {1, 3, 4}  # 4: models so quickly trained that the original does not show
+    assert document["audit"]["design"]["from_cache"] == 0
+    again, second = audited(certify, spec)
+    trained = second["audit"]["design"]["models_trained"]
+    assert second["audit"]["design"]["from_cache"] == trained > 0
+    assert again.code == first.code
+    assert found(second) == found(document)
+    damaged = blocks(spec)[0]
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    done, third = audited(certify, spec)
+    assert "is damaged" in done.stderr
+    assert 0 < third["audit"]["design"]["from_cache"] < trained
+    assert found(third) == found(document)
+    _, fourth = audited(certify, spec, "--restart")
+    assert fourth["audit"]["design"]["from_cache"] == 0
+    assert found(fourth) == found(document)
+
+
+def test_a_cache_of_another_version_is_named_and_made_again(spec, certify, monkeypatch):
+    from certify.attacks.fleets import store
+
+    _, document = audited(certify, spec)
+    now = store.versions()
+    monkeypatch.setattr(store, "versions", lambda: {**now, "torch": "1.0"})
+    done, again = audited(certify, spec)
+    assert "was made by another version of torch" in done.stderr
+    assert again["audit"]["design"]["from_cache"] == 0
+    assert found(again) == found(document)
+
+
+def test_more_models_are_added_to_those_that_are_there(spec, certify):
+    audited(certify, spec)
+    _, more = audited(certify, spec, "--models", "24")
+    assert more["audit"]["design"]["models"] == 24
+    assert more["audit"]["design"]["from_cache"] > 0
+
+
+def test_the_forecast_trains_nothing_and_leaves_nothing(spec, certify):
+    before = {path.name for path in spec.parent.iterdir()}
+    done = certify("audit", spec, "--forecast")
+    assert done.code == 0
+    assert "in all about" in done.stdout
+    assert {path.name for path in spec.parent.iterdir()} - before <= {"__pycache__", "certify-audit"}
+    assert blocks(spec) == [] if spec.with_name("certify-audit").exists() else True
+
+
+def test_check_is_the_audit_and_the_document_verifies(spec, certify, tmp_path):
+    kept = tmp_path / "project" / "audit.json"
+    done = certify("check", spec, "--quiet", "--output", kept)
+    assert done.code in {1, 3, 4}
+    assert certify("verify", kept).code == 0, certify("verify", kept).stdout
+    document = json.loads(kept.read_text())
+    document["audit"]["findings"][0]["value"] += 0.01
+    kept.write_text(json.dumps(document))
+    assert certify("verify", kept).code == 1
+    put(spec, "models = 16", "models = 17")
+    assert certify("verify", kept).code == 1
+
+
+@pytest.fixture
+def retrained(spec):
+    """Five checkpoints that were made elsewhere, of one request; nothing is trained."""
+    import torch
+    from small_networks import perceptron_task
+
+    names = []
+    for seed in range(6):
+        torch.manual_seed(seed)
+        state = {n: v + 0.05 * torch.randn_like(v) for n, v in perceptron_task().model.state_dict().items()}
+        names.append(f"retrained-{seed}.safetensors")
+        save_file(state, spec.with_name(names[-1]))
+    put(spec, 'kind = "torch"', f'kind = "torch"\nretrained = {json.dumps(names)}')
+    put(spec, '["u-lira", "loss"]', '["parameter-distance", "function-distance", "release-lira"]')
+    return spec
+
+
+def test_checkpoints_are_compared_and_nothing_is_trained(retrained, certify):
+    put(retrained, "lr = 5e-3", "")
+    done, document = audited(certify, retrained)
+    assert done.code in {0, 1, 3, 4}
+    assert document["audit"]["design"]["source"] == "checkpoints"
+    assert document["audit"]["design"]["models_trained"] == 0
+    assert {one["attack"] for one in document["audit"]["findings"]} == {
+        "parameter-distance",
+        "function-distance",
+        "release-lira",
+    }
+
+
+def test_a_few_checkpoints_are_too_few(retrained, certify):
+    put(retrained, '"retrained-0.safetensors", "retrained-1.safetensors", ', "")
+    done = certify("audit", retrained)
+    assert (done.code, done.stdout) == (3, "")
+    assert "4 retrained models are too few" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["memorised", "outliers", "cluster"])
+def test_worst_case_forget_sets_are_a_slice_of_their_own(spec, certify, kind):
+    put(spec, "models = 16", f'models = 16\nforget_sets = ["{kind}"]')
+    _, document = audited(certify, spec)
+    assert {one["slice"] for one in document["audit"]["findings"]} == {kind}
+
+
+BAD = {
+    "too few models": ("models = 16", "models = 12", "16 are the least", 3),
+    "an unknown attack": ('"loss"]', '"lost"]', "audit.attacks: unknown attack 'lost'", 2),
+    "an attack twice": ('"loss"]', '"u-lira"]', "names an attack twice", 2),
+    "a convex method": ('unlearner = "fine-tune"', 'unlearner = "newton"', "newton", 2),
+    "a method with a model of its own": ('unlearner = "fine-tune"', 'unlearner = "sisa"', "sisa", 2),
+    "no method": ('unlearner = "fine-tune"', "", "no method is named", 2),
+    "a method of nobody": ('unlearner = "fine-tune"', 'unlearner = "fine-tone"', "fine-tone", 2),
+    "a knob of nobody": ("models = 16", "models = 16\nknobs = { epohcs = 3 }", "audit.knobs", 2),
+    "no training": ("lr = 5e-3\nepochs = 3\nbatch_size = 32\n", "", "training", 2),
+    "too few retrained": ('"loss"]', '"parameter-distance"]\n#', "3 retrained models are too few", 3),
+    "no device": ('device = "cpu"', 'device = "abacus"', "'abacus' is no device", 2),
+    "no scheduler": ('device = "cpu"', 'device = "cpu"\nscheduler = "nonsense://127.0.0.1:1"', "no dask scheduler", 2),
+    "a model of another shape": ("certify_test_net:build", "certify_test_net:build_wide", "shape", 2),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_wrong_is_said_in_one_line_and_nothing_is_left_half_written(spec, certify, name):
+    old, new, words, code = BAD[name]
+    put(spec, old, new)
+    if name == "too few retrained":
+        put(spec, "replicates = 5", "replicates = 3")
+    done = certify("audit", spec, "--output", spec.with_name("report.html"), "--no-progress")
+    assert (done.code, done.stdout) == (code, ""), done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not spec.with_name("report.html").exists()
+
+
+def test_labels_outside_the_classes_are_refused(spec, certify):
+    with np.load(spec.with_name("train.npz")) as data:
+        arrays = dict(data)
+    arrays["y"] = arrays["y"].copy()
+    arrays["y"][3] = 77
+    np.savez(spec.with_name("train.npz"), **arrays)
+    done = certify("audit", spec)
+    assert done.code == 2
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+TRAIN = """
+import os
+import torch
+from certify_test_net import build
+
+
+def train(X, y, seed):
+    with open("calls.txt", "a") as file:
+        file.write("x")
+    if os.path.getsize("calls.txt") == 20 and not os.path.exists("mended"):
+        raise ValueError("a bad day")
+    generator = torch.Generator().manual_seed(seed % 2**31)
+    model = build()
+    with torch.no_grad():
+        for value in model.parameters():
+            value.copy_(0.1 * torch.randn(value.shape, generator=generator))
+    return model
+"""
+
+
+def test_a_training_function_that_raises_once_is_named_and_the_rest_is_kept(spec, certify, monkeypatch):
+    monkeypatch.chdir(spec.parent)
+    spec.with_name("certify_audit_train.py").write_text(TRAIN)
+    put(spec, 'kind = "torch"', 'kind = "torch"\ntrain = "certify_audit_train:train"')
+    put(spec, "block = 8", "block = 2")
+    done = certify("audit", spec, "--no-progress")
+    assert done.code == 2
+    assert "ValueError" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "a bad day" not in done.stderr  # contents of records may stand in a stranger's message
+    spec.with_name("mended").write_text("")
+    _, document = audited(certify, spec)
+    assert document["audit"]["design"]["from_cache"] > 0
+
+
+def test_a_folder_that_cannot_be_written_is_said_so(spec, certify):
+    spec.with_name("certify-audit").write_text("a file where the folder should be")
+    done = certify("audit", spec, "--no-progress")
+    assert done.code == 2
+    assert "certify-audit" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def start(spec, *options):
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("certify"), "audit", spec, "--format", "json", "--no-progress", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.mark.slow
+def test_an_audit_that_was_killed_goes_on_to_the_same_findings(spec, certify, tmp_path):
+    put(spec, "block = 8", "block = 2")
+    put(spec, "epochs = 3", "epochs = 60")
+    _, document = audited(certify, spec)
+    for path in blocks(spec):
+        path.unlink()
+    running = start(spec)
+    until = time.monotonic() + 120
+    while len(blocks(spec)) < 2 and time.monotonic() < until and running.poll() is None:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    assert running.returncode == -signal.SIGKILL
+    done, again = audited(certify, spec)
+    assert 0 < again["audit"]["design"]["from_cache"] < again["audit"]["design"]["models_trained"]
+    assert found(again) == found(document)
+    assert done.code == document["exit_code"]
+
+
+@pytest.mark.slow
+def test_blocks_are_made_on_a_cluster_of_two_workers_with_the_same_findings(spec, certify):
+    distributed = pytest.importorskip("distributed")
+    _, document = audited(certify, spec)
+    for path in blocks(spec):
+        path.unlink()
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        put(spec, 'device = "cpu"', f'device = "cpu"\nscheduler = "{cluster.scheduler_address}"')
+        _, again = audited(certify, spec)
+    assert again["audit"]["design"]["from_cache"] == 0
+    assert [one["value"] for one in again["audit"]["findings"]] == [
+        one["value"] for one in document["audit"]["findings"]
+    ]

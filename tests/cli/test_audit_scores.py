@@ -1,0 +1,264 @@
+"""``certify audit`` of scores made elsewhere: nothing is trained; verdicts, formats, verification, and one line for whatever is wrong."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from cheap_fleets import fleet
+
+from certify.attacks.statistics.coin_flip import draw_coins
+
+SPEC = """
+[release]
+model = "unlearned.safetensors"
+kind = "torch"
+unlearner = "fine-tune"
+[data]
+path = "scores.npz"
+forget = "forget.txt"
+[policy]
+epsilon = 1.0
+delta = 1e-5
+[audit]
+attacks = ["u-lira", "loss"]
+scores = "scores.npz"
+max_tpr_at_fpr = { fpr = 0.05, tpr = 0.2 }
+"""
+
+Made = Callable[..., Path]
+
+
+def arrays_of(**knobs: Any) -> dict[str, Any]:
+    seen = fleet(**{"models": 32, "records": 120, "seed": 3, "level": 0.1} | knobs)
+    return {
+        "assignment": seen.assignment,
+        "ids": np.array([f"r{n}" for n in range(seen.records)]),
+        **{world: signals["phi"] for world, signals in seen.worlds.items()},
+    }
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    """Write a project; arrays that are None are left out."""
+
+    def write(spec: str = SPEC, forget: str = "r1\nr2\n", **arrays: Any) -> Path:
+        kept = {name: array for name, array in arrays.items() if array is not None}
+        np.savez(tmp_path / "scores.npz", **kept)
+        (tmp_path / "unlearned.safetensors").write_bytes(b"never loaded")
+        (tmp_path / "forget.txt").write_text(forget)
+        (tmp_path / "certify.toml").write_text(spec)
+        return tmp_path / "certify.toml"
+
+    return write
+
+
+def audited(certify: Callable[..., SimpleNamespace], spec: Path, command: str = "audit") -> tuple[int, dict[str, Any]]:
+    done = certify(command, spec, "--format", "json")
+    assert done.stdout, done.stderr
+    return done.code, json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("command", ["audit", "check"])
+@pytest.mark.parametrize(("left", "direction"), [(3.0, "under-forgetting"), (-3.0, "over-forgetting")])
+def test_a_leak_fails_on_its_side(certify, made: Made, left: float, direction: str, command: str) -> None:
+    code, document = audited(certify, made(**arrays_of(left=left)), command)
+    assert code == 1
+    failed = [one for one in document["audit"]["findings"] if one["verdict"] == "fail"]
+    assert {one["direction"] for one in failed} == {direction}
+    assert "u-lira" in {one["attack"] for one in failed}
+
+
+def test_retraining_passes_with_models_enough_and_is_open_with_few(certify, made: Made) -> None:
+    many = arrays_of(models=128, records=200)
+    code, document = audited(certify, made(SPEC.replace("tpr = 0.2", "tpr = 0.3"), **many))
+    assert (code, document["verdict"]) == (0, "pass"), [one["summary"] for one in document["checks"]]
+    assert document["guarantee"]["kind"] == "empirical"
+    code, document = audited(certify, made(**arrays_of(models=16, records=60)))
+    assert (code, document["verdict"]) == (3, "inconclusive")
+
+
+def test_a_control_that_misbehaves_refuses(certify, made: Made) -> None:
+    code, document = audited(certify, made(**arrays_of(broken=3.0)))
+    assert code == 4
+    assert "control" in next(one for one in document["checks"] if one["verdict"] == "refused")["title"]
+    code, _ = audited(certify, made(**arrays_of(gain=0.0)))
+    assert code == 4
+
+
+def test_the_short_form_is_one_request(certify, made: Made) -> None:
+    rng = np.random.default_rng(0)
+    made_of = {
+        "unlearned": rng.normal(size=(20, 50)) + 3,
+        "retrained": rng.normal(size=(45, 50)),
+        "original": rng.normal(size=(20, 50)) + 5,
+        "release": rng.normal(size=50) + 3,
+        "release_original": rng.normal(size=50) + 5,
+    }
+    spec = SPEC.replace('"loss"', '"release-lira"')
+    code, document = audited(certify, made(spec, forget="1\n2\n", **made_of))
+    assert code == 1
+    assert {one["attack"] for one in document["audit"]["findings"] if one["verdict"] == "fail"} == {
+        "u-lira",
+        "release-lira",
+    }
+    assert "the game privacy: the scores hold no records for it" in document["audit"]["not_tested"]
+
+
+def test_probabilities_give_what_their_log_odds_give(certify, made: Made) -> None:
+    arrays = arrays_of(left=3.0)
+    _, wanted = audited(certify, made(**arrays))
+    worlds = ("original", "unlearned", "retrained", "again")
+    arrays |= {name: 1 / (1 + np.exp(-arrays[name])) for name in worlds}
+    _, found = audited(certify, made(SPEC + 'scale = "probability"\n', **arrays))
+    for one, other in zip(wanted["audit"]["findings"], found["audit"]["findings"], strict=True):
+        assert one["verdict"] == other["verdict"]
+        assert one["value"] == pytest.approx(other["value"], abs=0.02)
+
+
+def test_hard_records_that_are_forgotten_by_all_do_not_pass_for_remembered_ones(certify, made: Made) -> None:
+    arrays = arrays_of()
+    arrays["assignment"] = np.tile(arrays["assignment"][0], (32, 1))
+    _, document = audited(certify, made(**arrays))
+    assert any("hard records could not be told" in line for line in document["audit"]["not_tested"])
+    assert all(one["game"] == "retrain" for one in document["audit"]["findings"])
+
+
+BAD: dict[str, tuple[dict[str, Any], str, int]] = {
+    "not a number": ({"unlearned": np.full((32, 120), np.nan)}, "unlearned holds what is no finite number", 2),
+    "infinite": ({"again": np.full((32, 120), np.inf)}, "again holds what is no finite number", 2),
+    "texts": ({"again": np.full((32, 120), "a")}, "again holds what is no finite number", 2),
+    "other records": ({"retrained": np.zeros((32, 119))}, "retrained.phi has shape (32, 119)", 2),
+    "other models": ({"retrained": np.zeros((31, 120))}, "retrained.phi has shape (31, 120)", 2),
+    "no unlearned": ({"unlearned": None}, "has no array 'unlearned'", 2),
+    "an unknown array": ({"retrianed": np.zeros((32, 120))}, "has an array 'retrianed'", 2),
+    "another cell": ({"assignment": np.full((32, 120), 3)}, "assignment holds other values", 2),
+    "an assignment in floats": ({"assignment": np.zeros((32, 120))}, "assignment has type float64", 2),
+    "ids that repeat": ({"ids": np.full(120, "r1")}, "ids do not name 120 records once each", 2),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_wrong_is_said_in_one_line(certify, made: Made, name: str) -> None:
+    arrays, words, code = BAD[name]
+    done = certify("audit", made(**arrays_of() | arrays))
+    assert (done.code, done.stdout) == (code, "")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+    assert "scores.npz" in done.stderr
+
+
+SPOILT = {
+    "an id of nobody": ({}, "nobody\n", "forget.txt", 2),
+    "an attack of nobody": ({"u-lira": "u-lyra"}, "r1\n", "audit.attacks", 2),
+    "a signal not given": ({'"loss"': '"entropy"'}, "r1\n", "entropy was not observed", 2),
+    "no scores": ({'scores = "scores.npz"': 'scores = "nowhere.npz"'}, "r1\n", "nowhere.npz", 2),
+    "coins without canaries": ({'"loss"': '"coin-flip"'}, "r1\n", "audit.canaries", 2),
+    "no audit": ({"[audit]": "[training]\n#", "attacks": "#", "scores =": "#", "max_": "#"}, "r1\n", "[audit]", 2),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_spec_that_makes_no_sense_is_refused_in_one_line(certify, made: Made, name: str) -> None:
+    changes, forget, words, code = SPOILT[name]
+    spec = SPEC
+    for old, new in changes.items():
+        assert old in spec
+        spec = spec.replace(old, new)
+    done = certify("audit", made(spec, forget=forget, **arrays_of()))
+    assert (done.code, done.stdout) == (code, ""), done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert words in done.stderr
+
+
+def test_too_few_models_say_how_many_would_do(certify, made: Made) -> None:
+    done = certify("audit", made(**arrays_of(models=12)))
+    assert (done.code, done.stdout) == (3, "")
+    assert "16 are the least" in done.stderr
+
+
+def test_probabilities_that_are_none_are_refused(certify, made: Made) -> None:
+    done = certify("audit", made(SPEC + 'scale = "probability"\n', **arrays_of()))
+    assert done.code == 2
+    assert "a number is no probability" in done.stderr
+
+
+def test_every_format_is_written_and_the_document_verifies_until_a_number_is_changed(
+    certify, made: Made, tmp_path: Path
+) -> None:
+    spec = made(**arrays_of(left=3.0))
+    names = {
+        "html": "r.html",
+        "json": "r.json",
+        "sarif": "r.sarif",
+        "junit": "r.xml",
+        "markdown": "r.md",
+    }
+    outputs = [part for form, name in names.items() for part in ("--output", f"{form}={tmp_path / name}")]
+    done = certify("audit", spec, "--quiet", *outputs)
+    assert (done.code, done.stdout) == (1, "")
+    assert all((tmp_path / name).stat().st_size > 500 for name in names.values())
+    kept = tmp_path / "r.json"
+    assert certify("verify", kept).code == 0, certify("verify", kept).stderr
+    document = json.loads(kept.read_text())
+    for change in ("value", "p_value"):
+        changed = json.loads(kept.read_text())
+        changed["audit"]["findings"][0][change] = 0.0123
+        (tmp_path / "changed.json").write_text(json.dumps(changed))
+        assert certify("verify", tmp_path / "changed.json").code == 1, change
+    document["verdict"], document["exit_code"] = "pass", 0
+    (tmp_path / "changed.json").write_text(json.dumps(document))
+    assert certify("verify", tmp_path / "changed.json").code != 0
+
+
+def test_the_forecast_trains_nothing(certify, made: Made) -> None:
+    done = certify("audit", made(**arrays_of()), "--forecast")
+    assert (done.code, done.stdout) == (0, "nothing is trained: the scores were made elsewhere\n")
+
+
+COINS = SPEC.replace('["u-lira", "loss"]', '["coin-flip"]') + 'canaries = "canaries.npz"\n'
+
+
+def planted(made: Made, kept: float, **spoil: Any) -> Path:
+    """80 canaries; the model under review keeps some of each that was planted."""
+    rng, coins = np.random.default_rng(1), draw_coins(80, seed=2)
+    arrays = {
+        "unlearned": rng.normal(size=(8, 80)),
+        "retrained": rng.normal(size=(8, 80)),
+        "release": rng.normal(size=80) + kept * coins,
+        "ids": np.array([f"r{n}" for n in range(80)]),
+    }
+    spec = made(COINS, **arrays)
+    canaries = {"planted": coins, "probability": np.array(0.5), "ids": arrays["ids"]} | spoil
+    np.savez(spec.with_name("canaries.npz"), **{name: array for name, array in canaries.items() if array is not None})
+    return spec
+
+
+def test_canaries_refute_a_model_that_kept_them_and_no_honest_one(certify, made: Made) -> None:
+    code, document = audited(certify, planted(made, 5.0))
+    assert code == 1
+    finding = next(one for one in document["audit"]["findings"] if one["attack"] == "coin-flip")
+    assert finding["value"] > 1.0
+    code, document = audited(certify, planted(made, 0.0))
+    assert code == 3  # coins never confirm
+    assert document["audit"]["findings"][0]["p_value"] > 0.05
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        ({"planted": None}, "has no array 'planted'"),
+        ({"ids": np.array(["x"] * 80)}, "canaries are not among the ids"),
+        ({"ids": np.array(["r1"])}, "ids has 1 entries, planted 80"),
+        ({"planted": np.full(80, 2)}, "coins are not one axis of 0 and 1"),
+        ({"probability": np.array(1.0)}, "probability: is not between 0 and 1"),
+    ],
+)
+def test_canaries_that_do_not_fit_are_refused_in_one_line(certify, made: Made, spoil: Any, words: str) -> None:
+    done = certify("audit", planted(made, 0.0, **spoil))
+    assert (done.code, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
