@@ -8,7 +8,7 @@ from certify.core.rounding import format_plain
 from certify.core.verdict import Verdict, worst
 from certify.reports.audits import Audit, Finding
 from certify.reports.schema import CheckEntry, Document
-from certify.reports.wording import clean
+from certify.reports.wording import GRAVEST, clean
 
 _RATE = re.compile(r"TPR at FPR (\d[\d.e-]*)")
 
@@ -57,9 +57,14 @@ def in_words(finding: Finding) -> str:
 
 
 def by_game(audit: Audit) -> list[tuple[str, tuple[Finding, ...]]]:
-    """The findings under the question that they answer, in the order in which the questions first come up."""
+    """The findings under the question that they answer, in the order in which the questions first come up.
+
+    Distances that decide nothing are left to the table of distances, which has them all.
+    """
     found: dict[str, list[Finding]] = {}
     for finding in audit.findings:
+        if audit.distances and finding.verdict is None and finding.attack.endswith("-distance"):
+            continue
         found.setdefault(game_question(finding.game), []).append(finding)
     return [(question, tuple(findings)) for question, findings in found.items()]
 
@@ -131,8 +136,9 @@ _VERBS = {Verdict.FAIL: "fail", Verdict.INCONCLUSIVE: "inconclusive", Verdict.RE
 
 
 def lines_not_passed(document: Document) -> tuple[Line, ...]:
-    """Lines whose verdict is not a pass."""
-    return tuple(line for line in check_lines(document) if line.verdict is not Verdict.PASS)
+    """Lines whose verdict is not a pass, the gravest first."""
+    found = [line for line in check_lines(document) if line.verdict is not Verdict.PASS]
+    return tuple(sorted(found, key=lambda line: GRAVEST.index(line.verdict)))
 
 
 def plain_title(finding: Finding) -> str:

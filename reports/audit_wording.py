@@ -161,10 +161,10 @@ def _informs(finding: Finding) -> str:
 
 
 def _found(finding: Finding) -> str:
-    kind = f": {finding.direction}" if finding.direction else ""
+    kind, where = f": {finding.direction}" if finding.direction else "", _where(finding)
     null = null_words(finding)
     parts = [
-        f"A leak was found{kind}. {_where(finding)} is {measured(finding)}",
+        f"A leak was found{kind}. {where[:1].upper()}{where[1:]} is {measured(finding)}",
         f"retrained models in the place of the unlearned ones give {null}" if null else "",
         f"the policy allows {limit_words(finding)}" if limit_words(finding) else "",
     ]

@@ -144,6 +144,9 @@ def guarantee_sentence(document: Document) -> str:
     )
 
 
+GRAVEST = (Verdict.FAIL, Verdict.REFUSED, Verdict.INCONCLUSIVE, Verdict.PASS)
+"""The order in which verdicts outweigh each other."""
+
 ONE_STEP_CAPTION = (
     "Published methods bound the error of one unlearning step before it is taken. Here such bounds, for one step from the "
     "original model, stand beside what is measured. They are for information: no verdict reads them. The gate "
@@ -171,9 +174,9 @@ def _one_step_row(bound: OneStepBound) -> tuple[str, str, str]:
 
 
 def remedies(document: Document) -> tuple[CheckEntry, ...]:
-    """Checks that did not pass and say what would mend them, each remedy once."""
+    """Checks that did not pass and say what would mend them, each remedy once, the gravest first."""
     seen: dict[str, CheckEntry] = {}
     for entry in document.checks:
         if entry.verdict is not Verdict.PASS and entry.remedy:
             seen.setdefault(entry.remedy, entry)
-    return tuple(seen.values())
+    return tuple(sorted(seen.values(), key=lambda entry: GRAVEST.index(entry.verdict)))

@@ -235,8 +235,10 @@ def audit_distances(
                 null_mean=1.0,
                 units=one.models[1],
                 method=f"{one.ratio.method}; p-value by Student's t over retrained models, taken as normal",
-                note=REMINDER
-                if decides or place
+                note=""
+                if place  # said once, of the distance that decides
+                else REMINDER
+                if decides
                 else f"the original model is no farther: shown, and decides nothing. {REMINDER}",
                 source=ATTACKS[attack].reference,
             )

@@ -1,6 +1,7 @@
 """The command line itself: help, version, unknown names, list, init, environment, where specs are found."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -82,6 +83,26 @@ def test_the_spec_of_init_explains_every_table(tmp_path, certify):
     text = (tmp_path / "certify.toml").read_text()
     assert tomllib.loads(text).keys() >= {"release", "objective", "data", "policy"}
     assert sum("#" in line for line in text.splitlines()) > 10
+
+
+def test_the_spec_of_init_for_networks_names_every_key_and_is_one(tmp_path, certify):
+    from certify.gate.load import load_spec
+    from certify.gate.spec import AuditSpec, ReleaseSpec, TrainingSpec
+
+    done = certify("init", tmp_path, "--kind", "torch")
+    assert done.code == 0
+    assert "certify audit" in done.stderr
+    text = (tmp_path / "certify.toml").read_text()
+    loaded = load_spec(tmp_path / "certify.toml")
+    assert (loaded.spec.release.kind, loaded.spec.audit.models) == ("torch", 64)
+    glm_alone = {"original_noise_std"}
+    for section in (AuditSpec, ReleaseSpec, TrainingSpec):
+        for key in set(section.model_fields) - glm_alone:
+            assert re.search(rf"^(# )?{key} +?= ", text, re.MULTILINE), key
+    commented = re.sub(r"^# (?=[a-z_]+ = )", "", text, flags=re.MULTILINE)
+    (tmp_path / "all.toml").write_text(commented)
+    load_spec(tmp_path / "all.toml")  # what stands in comments is valid too
+    assert certify("audit", tmp_path / "certify.toml").code == 2  # no file is there yet
 
 
 @pytest.mark.parametrize("target", ["certify.toml", "certify.toml/deeper", "a\0b"])

@@ -13,7 +13,8 @@ def test_there_are_examples():
     assert EXAMPLES
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+# the audit runs in the README's test
+@pytest.mark.parametrize("path", [path for path in EXAMPLES if path.stem != "audit_digits"], ids=lambda path: path.stem)
 def test_an_example_runs(path, tmp_path):
     done = subprocess.run([sys.executable, path], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

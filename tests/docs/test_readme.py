@@ -1,6 +1,7 @@
 """What the README shows is what happens."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,17 @@ def test_the_walk_through_passes_command_by_command(walk: Path) -> None:
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr
     assert {"report.html", "certificate.json"} <= {path.name for path in walk.iterdir()}
+
+
+def test_the_audit_of_a_network_runs(tmp_path: Path) -> None:
+    shutil.copytree(readme.ROOT / "examples", tmp_path / "examples")
+    first, second = BLOCKS["audit"].strip().splitlines()
+    for command in (first, second):
+        done = readme.shell(command, tmp_path)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+    assert "in all about" in done.stdout
+    assert (tmp_path / "audit-digits" / "report.html").exists()
 
 
 def test_the_python_session_runs(tmp_path: Path) -> None:

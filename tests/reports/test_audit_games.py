@@ -8,6 +8,7 @@ from certify.core.verdict import Verdict
 from certify.reports.audit_games import by_game, check_lines, in_words, lines_not_passed
 from certify.reports.schema import CheckEntry, Document
 from certify.reports.text import render_text
+from certify.reports.wording import remedies
 
 
 @pytest.fixture
@@ -73,6 +74,22 @@ def test_findings_stand_under_the_question_they_answer(crowded: Document) -> Non
     assert len(questions) == 2
     assert all(question.endswith("?") for question, _ in questions)
     assert sum(len(found) for _, found in questions) == len(crowded.audit.findings)
+
+
+def test_the_gravest_comes_first_and_distances_stand_in_their_own_table(crowded: Document) -> None:
+    assert crowded.audit is not None
+    checks = tuple(
+        entry.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "remedy": "more models"}) if place == 0 else entry
+        for place, entry in enumerate(crowded.checks)
+    )
+    mixed = crowded.model_copy(update={"checks": checks})
+    assert [line.verdict for line in lines_not_passed(mixed)] == [Verdict.FAIL, Verdict.INCONCLUSIVE]
+    assert [entry.remedy for entry in remedies(mixed)] == ["unlearn more", "more models"]
+    informs = crowded.audit.findings[0].model_copy(update={"attack": "parameter-distance", "verdict": None})
+    audit = crowded.audit.model_copy(update={"findings": (*crowded.audit.findings, informs)})
+    assert audit.distances
+    shown = [finding for _, findings in by_game(audit) for finding in findings]
+    assert sorted(one.id for one in shown) == sorted(one.id for one in crowded.audit.findings)
 
 
 def test_a_rate_is_said_without_terms(crowded: Document) -> None:

@@ -68,6 +68,7 @@ def entry_of(one: Finding) -> CheckEntry:
         if one.upper == float("inf")
         else f" ({100 * one.confidence:g} %: {format_lower(one.lower)} to {format_upper(one.upper)})"
     )
+    value = format_lower(one.value) if one.upper == float("inf") else format_plain(one.value, 3)
     where = "" if one.slice == "all" else f", {one.slice} records"
     direction = "" if one.direction is None else f", {one.direction}"
     bound = ", epsilon" if one.statistic.startswith("epsilon") else ""
@@ -75,7 +76,7 @@ def entry_of(one: Finding) -> CheckEntry:
         id=one.id,
         title=f"{one.title}, {game_label(one.game)}{direction}{where}{bound}",
         verdict=one.verdict,
-        summary=f"{one.statistic} is {format_plain(one.value, 3)}{ends}{limit}{_p(one)}",
+        summary=f"{one.statistic} is {value}{ends}{limit}{_p(one)}",
         measured=one.value,
         limit=one.limit,
         quantity=one.statistic,

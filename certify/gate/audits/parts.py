@@ -114,10 +114,11 @@ def _strongest(findings: Sequence[Finding]) -> str | None:
     if not known:
         return None
 
-    def beyond(one: Finding) -> tuple[bool, float]:
-        width = one.upper - one.lower if np.isfinite(one.upper) else 1.0
+    def beyond(one: Finding) -> tuple[bool, bool, float]:
+        two_sided = bool(np.isfinite(one.upper))  # a lower bound far below its limit says little of what was seen
+        width = one.upper - one.lower if two_sided else 1.0
         assert one.limit is not None
-        return one.verdict is Verdict.FAIL, (one.value - one.limit) / max(width, 1e-12)
+        return one.verdict is Verdict.FAIL, two_sided, (one.value - one.limit) / max(width, 1e-12)
 
     return max(known, key=beyond).id
 

@@ -139,7 +139,7 @@ def _look_at_scores(seen: Seen, given: AuditSpec) -> None:
     scores = read_scores(seen.loaded.resolve(given.scores), given.scale)
     seen.source, seen.scores = "scores", scores
     release = seen.loaded.spec.release
-    seen.method = release.unlearner or "not named (scores made elsewhere)"
+    seen.method = release.unlearner or "a method that is not named"
     if seen.plan.membership:
         reasons = {game: _cannot_be_played(scores.fleet, game) for game in seen.plan.games}
         games = tuple(game for game, reason in reasons.items() if reason is None)
@@ -194,7 +194,7 @@ def _look_at_networks(
     seen.inputs = inputs
     unlearner = method_of(seen.loaded) if plan.membership else None
     method = None if unlearner is None else Method(unlearner, inputs.task)
-    seen.method = method.identity if method is not None else (release.unlearner or "not named")
+    seen.method = method.identity if method is not None else (release.unlearner or "a method that is not named")
     fleets = Fleets(seen.loaded, inputs, plan, method, tell, restart=restart)
     needs_retrained = bool(plan.request) or plan.coins
     if plan.membership or (needs_retrained and not release.retrained):
