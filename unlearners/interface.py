@@ -13,6 +13,7 @@ from certify.core.arrays import FloatArray
 from certify.core.errors import ArgumentError, ConfigurationError, InputError
 from certify.core.knobs import check_knobs, check_names
 from certify.models.weights import LinearWeights
+from certify.unlearners.ambiguous import no_one_minimum
 from certify.unlearners.evidence import Budget, Claim, Evidence, Meter
 from certify.unlearners.probe import Probe
 from certify.unlearners.task import ConvexTask, Request
@@ -219,11 +220,9 @@ class Unlearner(metaclass=_Strict):
         parameters = self.run(meter, start)
         model = LinearWeights.from_parameters(parameters, intercept=task.objective.fit_intercept)
         claim, reason = meter.claim or (self.claim, "")
-        if not task.objective.l2 > 0:
-            claim, reason = (
-                Claim.NONE,
-                "l2 is 0: without strong convexity nothing can be claimed of the distance to a minimum",
-            )
+        ambiguous = no_one_minimum(problem, parameters, exact=claim is Claim.EXACT)
+        if ambiguous:
+            claim, reason = Claim.NONE, f"{ambiguous}: nothing can be claimed of the distance to a minimum"
         evidence = Evidence(
             method=self.name,
             knobs=self.knobs(),

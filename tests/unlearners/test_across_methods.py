@@ -249,7 +249,7 @@ def test_4_3_without_strong_convexity_nothing_is_claimed(records, loss, method):
     task = ConvexTask(Objective(loss, l2=0.0), data, LinearWeights(np.full(4, 0.2)))
     result = method.forget(task, Request.at(data, np.arange(5)))
     assert result.claim is Claim.NONE
-    assert "l2 is 0: without strong convexity" in result.reason
+    assert "l2 is 0, without strong convexity" in result.reason
     assert not {"gamma", "gamma_data", "gamma_published"} & set(result.evidence.solver)
     assert set(result.evidence.traces.get("certificate before rounding", (math.inf,))) == {math.inf}
     kept = data.without(np.arange(5))
