@@ -64,9 +64,9 @@ def test_the_three_numbers_are_in_order(mu):
 
 @pytest.mark.parametrize("mu", [0.0, 1.0])
 def test_bounds_exceed_the_truth_no_more_often_than_stated(mu, monkeypatch):
-    monkeypatch.setattr(module, "DRAWS", 60)
-    monkeypatch.setattr(module, "LEAST", 60)
-    runs = 150
+    monkeypatch.setattr(module, "DRAWS", 40)
+    monkeypatch.setattr(module, "LEAST", 40)
+    runs = 80
     truth = gaussian.epsilon(mu, DELTA) if mu else 0.0
     wrong = np.zeros(2, dtype=int)
     for seed in range(runs):
