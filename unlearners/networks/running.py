@@ -149,7 +149,10 @@ def _warn_of_copies(meter: NetworkMeter) -> None:
     keys = np.concatenate([record_keys(block, np.zeros(len(block))) for block in blocks])
     worst = max(int(np.isin(keys[split.retain], keys[split.forget]).sum()) for split in meter.splits)
     if worst:
-        one, many = "record is an exact copy of a forgotten one: its", "records are exact copies of forgotten ones: their"
+        one, many = (
+            "record is an exact copy of a forgotten one: its",
+            "records are exact copies of forgotten ones: their",
+        )
         meter.warn(f"{worst} retained {one if worst == 1 else many} influence stays, by any method")
 
 
