@@ -60,6 +60,32 @@ def test_importing_certify_loads_nothing_heavy(tmp_path):
     assert not loaded("import certify", tmp_path) & HEAVY
 
 
+def test_importing_the_attacks_and_asking_for_their_names_loads_nothing_heavy(tmp_path):
+    assert not loaded("import certify.attacks; dir(certify.attacks)", tmp_path) & HEAVY
+
+
+def test_attacks_on_arrays_never_load_torch(tmp_path):
+    code = """
+from certify import attacks
+import numpy
+phi = attacks.phi(numpy.eye(4), [0, 1, 2, 3])[None]
+attacks.lira([phi[0], phi[0] + 1], [phi[0], phi[0] - 1], phi[0])
+attacks.roc([1.0, 0.0], [True, False])
+attacks.epsilon_lower_bound(9, 10, 1, 10)
+attacks.audit_fleet, attacks.Observations, attacks.coin_flip.draw_coins(3), attacks.one_run.one_run_epsilon
+"""
+    assert not loaded(code, tmp_path) & {"torch", "opacus", "matplotlib", "sklearn"}
+
+
+def test_every_public_name_is_there():
+    import certify
+    from certify import attacks, unlearners
+
+    for module in (certify, attacks, unlearners):
+        assert all(getattr(module, name) is not None for name in module.__all__)
+        assert module is unlearners or set(dir(module)) >= set(module.__all__)
+
+
 def test_the_convex_path_never_loads_torch(tmp_path):
     names = loaded(BOUND, tmp_path)
     assert "numpy" in names
