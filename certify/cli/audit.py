@@ -30,10 +30,11 @@ def command(
     quiet: bool,  # noqa: FBT001
     no_progress: bool,  # noqa: FBT001
 ) -> int:
-    """Run the attacks of [audit] in SPEC, with their nulls and controls, and judge them by its limits.
+    """Run the attacks that [audit] in SPEC names, and judge what they find by its limits.
 
-    Shadow models are trained and unlearned in blocks and kept (`[audit] cache`): an audit that was stopped goes on. The exit
-    code is the verdict: 0 pass, 1 fail, 3 inconclusive, 4 refused (a control misbehaved).
+    Models are trained, unlearned and retrained for it (shadow models); each attack is also tried on retrained models, where it must
+    find nothing, and on the original, which it must catch. Finished models are kept (`[audit] cache`): an audit that was stopped goes on.
+    `--forecast` says beforehand what it costs. The exit code is the verdict: 0 pass, 1 fail, 3 inconclusive, 4 refused.
     """
     files = parse_outputs(outputs)
     from certify.gate.audits.run import audit, forecast_audit
