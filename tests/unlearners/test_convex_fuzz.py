@@ -142,8 +142,9 @@ def test_what_is_certified_or_promised_holds(tmp_path_factory, name, knobs, case
     try:
         result = unlearners.get(name)(**knobs).forget(drawn.task, drawn.request)
     except CertifyError as error:
-        assert "\n" not in str(error)
-        assert error.mend
+        refusal = error
+        if "\n" in str(refusal) or not refusal.mend:
+            pytest.fail("a refusal is not one line with how to mend it")
         return
     assert np.all(np.isfinite(result.state))
     if is_ambiguous(drawn.task.objective):
