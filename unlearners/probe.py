@@ -16,27 +16,23 @@ class Probe:
     cannot guess stands here.
 
     Attributes:
-        step: knobs of one small first step, for the test of its sign.
         oracle: knobs under which a second-order method is to agree with the direct solve on quadratic objectives (ridge, linear
-            least squares); without them it still has to remove half of the distance.
-        tolerance: how closely: distance to the direct solve over that of the original, with ``oracle``.
+            least squares), to 1e-6 of the original's distance; without them it still has to remove half of the distance.
         others: a second value of a knob that changes the result.
         contexts: for a knob that acts only then, the other knobs' values.
-        inert: knobs of speed or memory, which must not change the result; ``batch_size`` is one of them in a method that is
-            deterministic or one-shot.
+        inert: knobs of speed or memory, which must not change the result, and for networks must change how records pass through
+            the model; ``batch_size`` is one of them in a method that is deterministic or one-shot.
         steady: knobs under which the number of steps does not depend on what the forgotten records hold, for the test that running
-            statistics do not depend on it either.
-        rests: why a request of a single record may change nothing, by the method's own rule; where the record holds other
-            contents it still has to act.
+            statistics do not depend on it either; without these knobs they may, where the numbers of steps do differ.
+        alone: knobs under which a request of a single record changes something, where by the method's own rule it need not under
+            the others; under those the record's contents still have to matter.
         reports: knobs of the report, which must change the claim or what the solver says in the evidence, and not the result.
     """
 
-    step: Knobs = field(default_factory=dict)
     oracle: Knobs | None = None
-    tolerance: float = 1e-6
     others: Knobs = field(default_factory=dict)
     contexts: Mapping[str, Knobs] = field(default_factory=dict)
     inert: tuple[str, ...] = ()
     steady: Knobs = field(default_factory=dict)
-    rests: str = ""
+    alone: Knobs = field(default_factory=dict)
     reports: tuple[str, ...] = ()

@@ -167,8 +167,10 @@ class ConvexTask:
         return bind(self.objective, retained.X, retained.y, self.outputs, retained.sample_weight)
 
     def forgotten_problem(self, request: Request) -> Problem:
-        """The objective on the forgotten records, its regulariser included."""
+        """The objective on the forgotten records, its regulariser included; they may all have had weight 0."""
         gone = self.dataset.take(request.forgotten)
+        if gone.sample_weight is not None and not np.any(gone.sample_weight):
+            return bind(self.objective, gone.X, gone.y, self.outputs).reweighted(np.zeros(len(gone)))
         return bind(self.objective, gone.X, gone.y, self.outputs, gone.sample_weight)
 
     def original_parameters(self) -> FloatArray:

@@ -44,6 +44,17 @@ def finish(run):
     assert run.returncode == 0, said
 
 
+def wait_for_a_pass(run, checkpoint):
+    """Until the run has kept something, or is over."""
+
+    def stamp():
+        return checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
+
+    before = stamp()
+    while run.poll() is None and stamp() in {before, None}:
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize(
     ("method", "knobs"), [("fine-tune", ["epochs=150"]), ("scrub", ["epochs=60", "max_epochs=30"])]
 )
@@ -54,12 +65,16 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path, 
     finish(begun(folder, method, *knobs))
     took = time.monotonic() - started
     weights, evidence = (folder / "unlearned.safetensors").read_bytes(), evidence_of(folder)
-    draw, kept, ends = random.Random(0), 0, 0
+    draw, kept = random.Random(0), 0
     for number in range(KILLS):
         for name in OUTPUTS:
             (folder / name).unlink(missing_ok=True)
         run = begun(folder, method, *knobs)
-        time.sleep(draw.uniform(0.5, 1.0) * took)
+        if number % 4 == 3:
+            time.sleep(draw.uniform(0.0, took))  # while it starts, or whenever
+        else:
+            wait_for_a_pass(run, folder / CHECKPOINT)
+            time.sleep(draw.uniform(0.0, 0.3))
         how = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)[number % 3]
         run.send_signal(how)
         _, said = run.communicate()
@@ -69,13 +84,12 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path, 
         assert how is not signal.SIGINT or not strays
         kept += CHECKPOINT in left
         if "unlearned.safetensors" in left:
-            ends += 1
             assert (folder / "unlearned.safetensors").read_bytes() == weights
             assert evidence_of(folder) == evidence
         elif how is signal.SIGINT and run.returncode == 130:
             assert said.count("\n") <= 2
             assert (f"{CHECKPOINT} is left: the same command goes on" in said) == (CHECKPOINT in left)
-    assert kept > KILLS / 4  # else nothing was tried here
+    assert kept >= KILLS / 2  # else nothing was tried here
     for name in OUTPUTS:
         (folder / name).unlink(missing_ok=True)
     finish(begun(folder, method, *knobs))

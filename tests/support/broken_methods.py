@@ -456,6 +456,20 @@ class ClaimsTooMuch(Convex):
 
 @found_by("linear-oracle")
 @dataclass(frozen=True)
+class ClaimsByTheWay(Convex):
+    """Of a family that has nothing to solve; each run claims to be exact all the same."""
+
+    name: ClassVar[str] = "claims-by-the-way"
+    claim: ClassVar[Claim] = Claim.NONE
+    family = "relabel"
+
+    def run(self, meter, start):
+        meter.claim = (Claim.EXACT, "by the way")
+        return start - meter.newton_step(start, meter.gradient(start))
+
+
+@found_by("linear-oracle")
+@dataclass(frozen=True)
 class WrongSign(Convex):
     """The step away from the retained optimum."""
 
@@ -772,13 +786,66 @@ class SteadyAndMoving(ForgetPassMovesStatistics):
     margin: Annotated[float, Field(gt=0)] = 0.5
 
 
+@found_by("mask-integrity")
+@dataclass(frozen=True)
+class SteadyWithoutNeed(Network):
+    """The forget pass moves the statistics but for the knob that it declares for the test; its steps are always as many."""
+
+    name: ClassVar[str] = "steady-without-need"
+    conformance: ClassVar[Probe] = Probe(steady={"train": False})
+    train: bool = True
+
+    def run_networks(self, meter, state):
+        return descend(meter, state, "forget", sign=-1.0, train=self.train)
+
+
 @found_by("batch-size")
 @dataclass(frozen=True)
 class RestsAlways(SkipsUnequalBatches):
-    """Declares that a single record may change nothing, and never looks at what it holds."""
+    """Declares knobs under which a single record is forgotten, and skips it under any."""
 
     name: ClassVar[str] = "rests-always"
-    conformance: ClassVar[Probe] = Probe(rests="it says so")
+    conformance: ClassVar[Probe] = Probe(alone={"lr": 0.5})
+    lr: Annotated[float, Field(gt=0)] = 0.05
+
+
+@found_by("batch-size")
+@dataclass(frozen=True)
+class InertIndeed(Network):
+    """Declares a knob of memory, which nothing looks at: no result depends on it, and no pass over the records either."""
+
+    name: ClassVar[str] = "inert-indeed"
+    conformance: ClassVar[Probe] = Probe(inert=("chunk",))
+    chunk: Annotated[int, Field(ge=1)] = 64
+
+    def run_networks(self, meter, state):
+        return descend(meter, state, "forget", sign=-1.0)
+
+
+@found_by("knob-liveness")
+@dataclass(frozen=True)
+class ReportsNoise(Network):
+    """What it reports is another number each time, whatever the knob of the report says."""
+
+    name: ClassVar[str] = "reports-noise"
+    conformance: ClassVar[Probe] = Probe(reports=("threshold",))
+    threshold: Annotated[float, Field(gt=0)] = 0.01
+
+    def run_networks(self, meter, state):
+        meter.solver["noise"] = float(np.random.default_rng().normal())
+        return descend(meter, state, "forget", sign=-1.0)
+
+
+@found_by("no-op")
+@dataclass(frozen=True)
+class ControlThatActs(Network):
+    """Says of itself that it is a control, so that nothing is asked of what it does."""
+
+    name: ClassVar[str] = "control-that-acts"
+    family = "control"
+
+    def run_networks(self, meter, state):
+        return descend(meter, state, "forget", sign=-1.0)
 
 
 @found_by("linear-oracle")

@@ -33,6 +33,13 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
     ("muso", {}),
     ("muso", {"predictor": "iterate", "rounds": 5}),
 ]
+REFUSALS = (
+    "no strong-convexity modulus could be proved",
+    "has no bound on its third derivative to derive L from; give L",
+    "no label stands for what a model with the",
+    "so there is no Fisher information; use --method newton",
+    "is singular to working precision; penalise every weight",
+)
 STORED = ("dense", "single", "sparse", "mapped", "in its file", "by columns")
 
 
@@ -143,8 +150,10 @@ def test_what_is_certified_or_promised_holds(tmp_path_factory, name, knobs, case
         result = unlearners.get(name)(**knobs).forget(drawn.task, drawn.request)
     except CertifyError as error:
         refusal = error
-        if "\n" in str(refusal) or not refusal.mend:
-            pytest.fail("a refusal is not one line with how to mend it")
+    else:
+        refusal = None
+    if refusal is not None:
+        assert any(words in str(refusal) for words in REFUSALS), str(refusal)
         return
     assert np.all(np.isfinite(result.state))
     if is_ambiguous(drawn.task.objective):
@@ -212,3 +221,21 @@ def test_one_vs_rest_with_a_class_that_is_gone_claims_nothing():
     assert (result.claim, "no strong-convexity modulus could be proved" in result.reason) == (Claim.NONE, True)
     fixed = ConvexTask(Objective("logistic", 1.0, fit_intercept=True, one_vs_rest=True), data, task.original)
     assert unlearners.get("retrain")().forget(fixed, Request.at(data, np.array([0]))).claim is Claim.EXACT
+
+
+@pytest.mark.parametrize(("name", "knobs"), METHODS)
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_records_without_weight_are_forgotten_by_standing_still(tmp_path, loss, name, knobs):
+    drawn = draw(7, tmp_path, loss=loss, intercept="penalised", weighted=True)
+    data = drawn.task.dataset
+    weights = np.where(np.isin(np.arange(len(data)), drawn.request.forgotten), 0.0, 1.0)
+    whole = PlainMinimum(
+        loss, drawn.X, data.y, weights, l2=drawn.task.objective.l2, intercept=True, outputs=drawn.best.w.shape[0]
+    )
+    task = ConvexTask(
+        drawn.task.objective,
+        Dataset(data.X, data.y, data.ids, weights),
+        LinearWeights.from_parameters(whole.w, intercept=True),
+    )
+    result = unlearners.get(name)(**knobs).forget(task, drawn.request)
+    np.testing.assert_allclose(result.state, whole.w, atol=1e-7)

@@ -71,7 +71,9 @@ def _places(trials: Trials) -> Iterator[Bed]:
 
 
 def _tells(trials: Trials, bed: Bed, knob: str, alternatives: list[Any]) -> bool:
-    """Whether the claim or what the solver says depends on the knob."""
+    """Whether the claim or what the solver says depends on the knob, and on nothing else."""
+    if _told(trials.run(bed)) != _told(trials.run_anew(bed)):
+        return False
     return any(_told(trials.run(bed)) != _told(trials.run(bed, {knob: value})) for value in alternatives)
 
 

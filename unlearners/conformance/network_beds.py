@@ -35,10 +35,12 @@ class Passed:
 
     Attributes:
         count: their number, each as often as it passed; blank ones, by which shapes are found out, are none.
+        calls: how often the model was called.
         which: their bytes.
     """
 
     count: int = 0
+    calls: int = 0
     which: set[bytes] = field(default_factory=set)
 
     def positions(self, records: AnyArray) -> IntArray:
@@ -312,6 +314,7 @@ class Odometer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep, then call the model."""
+        self.seen.calls += 1
         _Mark.apply(x, self.seen)  # type: ignore[no-untyped-call]
         return self.inner(x)  # type: ignore[no-any-return]
 

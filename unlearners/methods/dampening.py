@@ -45,9 +45,8 @@ class SelectiveDampening(Unlearner):
     reads_forgotten: ClassVar[bool] = True
     # With so few records no weight matters ten times as much to the forgotten ones as to all.
     quick: ClassVar[Mapping[str, Any]] = MappingProxyType({"selection": 1.0, "strength": 0.5})
-    conformance: ClassVar[Probe] = Probe(
-        rests="no weight matters more to a record that the model is sure of than to all"
-    )
+    # No weight matters more to a record that the model is sure of than to all.
+    conformance: ClassVar[Probe] = Probe(alone={"selection": 1e-6, "strength": 1e-9})
 
     selection: Annotated[float, Field(gt=0)] = 10.0
     strength: Annotated[float, Field(ge=0)] = 1.0

@@ -35,7 +35,7 @@ class NoisyFineTune(Repair):
     reference: ClassVar[str] = "Neel et al. 2021; Chien et al. 2024 (where noise is accounted for)"
     claim: ClassVar[Claim] = Claim.NONE
     kinds: ClassVar[tuple[Kind, ...]] = ("network",)
-    family: ClassVar[str] = "control"
+    family: ClassVar[str] = "gradient"
     stochastic: ClassVar[bool] = True
 
     noise: Annotated[float, Field(ge=0)] = 1e-3
