@@ -65,7 +65,7 @@ def _sums(
     which they do anyhow, and which Holm's correction allows.
     """
     # shuffling costs by the record, drawing class by class by the class
-    method: Literal["count", "marginals"] = "count" if count < 20 * len(sizes) else "marginals"
+    method: Literal["count", "marginals"] = "count" if count < 10 * len(sizes) else "marginals"
     rng = stream(seed, f"assignment/{place}")
     chosen = rng.multivariate_hypergeometric(sizes, count, size=draws, method=method)
     found = np.asarray(chosen @ np.array(heights))
