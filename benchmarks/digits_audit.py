@@ -15,7 +15,7 @@ from certify.attacks.audits.judge import rate_limit, settled
 from certify.attacks.audits.membership import Levels
 from certify.attacks.fleets.blocks import Block, prepare
 from certify.attacks.fleets.fleet import FleetPlan, FleetTask, run_fleet
-from certify.attacks.fleets.training import undisturbed
+from certify.attacks.fleets.ordinary import undisturbed
 from certify.attacks.observations import Cell, Observations
 from certify.core.streams import stream
 from certify.core.verdict import Verdict
