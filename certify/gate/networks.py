@@ -21,6 +21,7 @@ from certify.data.dataset import Dataset
 from certify.data.readers import read_forget_set
 from certify.gate.load import LoadedSpec
 from certify.models.networks.files import load_network
+from certify.models.networks.generators import seeded_generators
 from certify.models.networks.recipe import Recipe
 from certify.unlearners import Request
 from certify.unlearners.networks.task import NetworkTask
@@ -202,11 +203,9 @@ def untrained(loaded: LoadedSpec, build: Callable[[], nn.Module]) -> nn.Module:
     Raises:
         ConfigurationError: the architecture is no function of no arguments that returns a module.
     """
-    import torch
-
     where = f"{loaded.path}: release.architecture"
     mend = "it is called without arguments and returns the untrained module"
-    with torch.random.fork_rng(devices=[]), foreign("the architecture", where, mend):
+    with seeded_generators(0), foreign("the architecture", where, mend):
         module = build()
     if not isinstance(module, nn.Module):
         raise ConfigurationError(

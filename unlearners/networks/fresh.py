@@ -9,6 +9,7 @@ from torch import nn
 from certify.core.arguments import shown
 from certify.core.errors import InputError
 from certify.core.foreign import foreign
+from certify.models.networks.generators import seeded_generators
 from certify.models.networks.network import Network
 from certify.models.networks.state import State
 from certify.unlearners.networks.parts import inside
@@ -96,8 +97,7 @@ def seeded(build: Callable[[], nn.Module], seed: int, what: str = "architecture"
         ConfigurationError, InputError: it raised something, or returned no module; ``what`` names it.
     """
     mend = f"it is called {_CALLED.get(what, '')} and returns the module"
-    with torch.random.fork_rng(devices=[]), foreign("the function", what, mend):
-        torch.default_generator.manual_seed(seed)
+    with seeded_generators(seed), foreign("the function", what, mend):
         made = build()
     if not isinstance(made, nn.Module):
         raise InputError(f"the function returned {shown(made)}, not a torch module", where=what, mend=mend)

@@ -14,6 +14,7 @@ from torch import Tensor
 from certify.core.errors import ConfigurationError, InputError
 from certify.core.memory import PeakMemory
 from certify.data.dataset import record_keys
+from certify.models.networks.generators import seeded_generators
 from certify.models.networks.state import State, norm, tensor_digest
 from certify.models.networks.theirs import is_shortage
 from certify.unlearners.evidence import Budget, Evidence, TensorChange
@@ -60,7 +61,7 @@ def run_fleet(
             checkpoint.open(_identity(method, meter, begin), meter.device)
             meter.checkpoint = checkpoint
         _warn_of_copies(meter)
-        with PeakMemory(cuda=meter.device.type == "cuda") as memory:
+        with PeakMemory(str(meter.device) if meter.device.type == "cuda" else None) as memory:
             end = method.run_networks(meter, begin.copy())
         meter.check(end, when="at the end")
         meter.warn_of_lone_records(meter.network)
@@ -168,9 +169,7 @@ def _environment(device: torch.device) -> dict[str, str]:
 @contextmanager
 def _undisturbed(device: torch.device, seed: int) -> Iterator[None]:
     """Gradients on, global generators seeded; everything as found afterwards, also after an error."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.inference_mode(mode=False), torch.enable_grad():
-        torch.default_generator.manual_seed(seed)
+    with seeded_generators(seed, device), torch.inference_mode(mode=False), torch.enable_grad():
         yield
 
 

@@ -5,8 +5,7 @@ the only right way. Both give the same numbers up to rounding.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from certify.core.errors import ConfigurationError, InputError
 from certify.core.foreign import foreign
+from certify.models.networks.generators import generator_state, seeded_generators
 from certify.models.networks.state import State, Tensors, map_tensors, scale
 from certify.models.networks.theirs import differentiable_attention, is_shortage, theirs
 
@@ -377,10 +377,10 @@ class Network:
     def _is_random(self, state: State, example: Tensor) -> bool:
         """Whether a pass in training mode draws random numbers, found out by one pass of one model."""
         if "train" not in self._random:
-            with theirs(), torch.no_grad(), _generator(state.device, 0):
-                before = _generator_state(state.device)
+            with theirs(), torch.no_grad(), seeded_generators(0, state.device):
+                before = generator_state(state.device)
                 self._call(_first(state.parameters), _first(state.buffers), example[0], train=True)
-                self._random["train"] = not torch.equal(before, _generator_state(state.device))
+                self._random["train"] = not torch.equal(before, generator_state(state.device))
         return self._random["train"]
 
     def _map(
@@ -400,7 +400,7 @@ class Network:
             for model in range(models):
                 own = tuple(_take(part, model) for part in parts)
                 if train:
-                    with _generator(parts[3].device, seeds[model] if seeds else 0):
+                    with seeded_generators(seeds[model] if seeds else 0, parts[3].device):
                         found.append(one(*own))
                 else:
                     found.append(one(*own))
@@ -418,22 +418,6 @@ def _keep_flags(source: nn.Module, copied: nn.Module) -> None:
         return
     for own, model in zip(copied.modules(), source.modules(), strict=True):
         own.training = model.training
-
-
-@contextmanager
-def _generator(device: torch.device, seed: int) -> Iterator[None]:
-    """Torch's global generators seeded inside, and as they were outside."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.default_generator.manual_seed(seed)
-        if devices:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
-def _generator_state(device: torch.device) -> Tensor:
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
 def _first(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
