@@ -4,7 +4,7 @@
 
 800 digits of scikit-learn, a tenth of the labels drawn anew, perceptrons 64-32-10. Each model draws its own records: half are never seen,
 15 % are trained on and forgotten. Originals, retrained models and a second retraining are trained once; each method then unlearns the same
-originals. Every other model is a reference, the rest are looked at. Intervals are 95 % over models. A quarter of an hour or less on two quiet cores.
+originals. Every other model is a reference, the rest are looked at. Intervals are 95 % over models. Two minutes or so on a quiet core.
 With --output the tables replace their sections of the page, else they are printed.
 """
 
