@@ -1,10 +1,13 @@
 """Where blocks are made: here, or by anything with the interface of ``concurrent.futures.Executor``."""
 
+import importlib
 import multiprocessing
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -118,6 +121,58 @@ def dask_client(address: str) -> Any:
         return Client(address, timeout="10s")  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TimeoutError):
         raise InputError("no dask scheduler answers", where=address[:80], mend="start one: dask scheduler") from None
+
+
+def prepare_workers(client: Any, folder: str, modules: Sequence[str]) -> None:
+    """Let a cluster's workers import the user's own modules, those that join later included.
+
+    A worker that cannot read what it is sent drops it without a word and is waited for without end: so it is asked beforehand.
+
+    Args:
+        client: dask's.
+        folder: put on the path of workers where it exists.
+        modules: names.
+
+    Raises:
+        InputError: there is no worker, or one cannot import a module.
+    """
+    from distributed.diagnostics.plugin import WorkerPlugin
+
+    class _Path(WorkerPlugin):  # type: ignore[misc]
+        name = f"certify {folder}"
+
+        def setup(self, worker: Any) -> None:  # noqa: ARG002
+            _add_path(folder)
+
+    try:
+        client.wait_for_workers(1, timeout="10s")
+    except TimeoutError:
+        raise InputError("has no worker", where="compute.scheduler", mend="start one: dask worker") from None
+    client.register_plugin(_Path())
+    missing = {one for some in client.run(_missing, folder, list(modules)).values() for one in some}
+    if missing:
+        raise InputError(
+            f"its workers cannot import {', '.join(sorted(missing))}",
+            where="compute.scheduler",
+            mend="put the module on their PYTHONPATH, or the project on a disk that they share",
+        )
+
+
+def _add_path(folder: str) -> None:
+    if Path(folder).is_dir() and folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def _missing(folder: str, modules: list[str]) -> list[str]:
+    """Which modules cannot be imported here."""
+    _add_path(folder)
+    found = []
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except Exception:  # noqa: BLE001 - whatever a stranger's module raises
+            found.append(name)
+    return found
 
 
 def _alone(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -13,6 +13,8 @@ import pytest
 from network_project import write_project
 from safetensors.torch import load_file, save_file
 
+from certify.core.errors import InputError
+
 AUDIT = """
 [audit]
 attacks = ["u-lira", "loss"]
@@ -289,3 +291,16 @@ def test_blocks_are_made_on_a_cluster_of_two_workers_with_the_same_findings(spec
     assert [one["value"] for one in again["audit"]["findings"]] == [
         one["value"] for one in document["audit"]["findings"]
     ]
+
+
+@pytest.mark.slow
+def test_workers_that_cannot_import_the_architecture_are_named_instead_of_waited_for():
+    distributed = pytest.importorskip("distributed")
+    from certify.attacks.fleets import executors
+
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        pytest.raises(InputError, match="cannot import certify_no_such"),
+    ):
+        executors.prepare_workers(client, "/nowhere", ["certify_no_such"])

@@ -275,9 +275,12 @@ def _executor(loaded: LoadedSpec, fleets: "Fleets") -> Iterator[None]:
     if address is None:
         yield
         return
-    from certify.attacks.fleets.executors import dask_client
+    from certify.attacks.fleets.executors import dask_client, prepare_workers
 
+    release = loaded.spec.release
+    modules = [name.partition(":")[0] for name in (release.architecture, release.train) if name]
     with dask_client(address) as client:
+        prepare_workers(client, str(loaded.path.resolve().parent), modules)
         fleets.executor = client
         yield
 
