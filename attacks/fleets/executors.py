@@ -138,7 +138,7 @@ def prepare_workers(client: Any, folder: str, modules: Sequence[str]) -> None:
     """
     from distributed.diagnostics.plugin import WorkerPlugin
 
-    class _Path(WorkerPlugin):  # type: ignore[misc]
+    class _Path(WorkerPlugin):
         name = f"certify {folder}"
 
         def setup(self, worker: Any) -> None:  # noqa: ARG002
