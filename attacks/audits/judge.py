@@ -108,6 +108,7 @@ def _epsilon_finding(
     found: Membership, side: Side, bound: Refuted, levels: Levels, limit: float, slice_name: str
 ) -> Finding:
     able, units = bound.ceiling >= limit, side.tpr.units
+    verdict: Verdict | None = None
     if bound.strict > limit:
         verdict, note = Verdict.FAIL, ""
     elif not able:
@@ -115,8 +116,8 @@ def _epsilon_finding(
         note = f"{units} models could not refute more than {bound.ceiling:.3g}, however strong the leak"
     elif bound.value > limit:
         verdict, note = Verdict.INCONCLUSIVE, "refuted alone, not as one of many findings"
-    else:
-        verdict, note = Verdict.PASS, ""
+    else:  # what is not refuted is not shown to hold: passing is for the rate beside it
+        note = "not refuted, which is no evidence that it holds"
     return Finding(
         **_names(found, side, slice_name, "epsilon"),
         statistic="epsilon lower bound",
@@ -137,7 +138,7 @@ def _epsilon_finding(
     )
 
 
-def _models_wanted(verdict: Verdict, units: int, limit: float, levels: Levels, *, able: bool) -> int | None:
+def _models_wanted(verdict: Verdict | None, units: int, limit: float, levels: Levels, *, able: bool) -> int | None:
     """Models with which something could be refuted; twice the fleet where it nearly was."""
     if verdict is not Verdict.INCONCLUSIVE:
         return None

@@ -54,11 +54,16 @@ class Plan:
 
     @property
     def findings(self) -> int:
-        """Largest number of findings that may decide: two directions, a rate in each game, epsilon against retrained models."""
+        """Largest number of findings that may decide: two directions, a rate in each game, epsilon against retrained models.
+
+        Baselines are not counted, so that showing them costs no power: that honest retraining fails with probability alpha at most
+        rests on the exact p-values, which are corrected for all of them.
+        """
+        shadows = [name for name in self.membership if registry.ATTACKS[name].shadows]
         each = 2 * len(self.games) + 2 * ("retrain" in self.games)
         request = len(self.request) + ("release-lira" in self.request)
         exact = DECIDING * ("likelihood-ratio" in self.instance)
-        return max(1, len(self.membership) * each * self.slices + request + self.coins + exact)
+        return max(1, len(shadows) * each * self.slices + request + self.coins + exact)
 
 
 def plan_of(loaded: LoadedSpec) -> Plan:

