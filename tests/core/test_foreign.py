@@ -17,6 +17,9 @@ def said(error: BaseException | type[BaseException]) -> str:
     return str(caught.value)
 
 
+LINE = said.__code__.co_firstlineno + 2
+
+
 @pytest.mark.parametrize(
     "kind", [ValueError, KeyError, AssertionError, OSError, EOFError, GeneratorExit, RecursionError]
 )
