@@ -62,7 +62,9 @@ def ways():
             others = [not knob.default] if isinstance(knob.default, bool) else words(hints[knob.name])
             for other in others:
                 if other != knob.default:
-                    yield pytest.param(name, {knob.name: other}, id=f"{name}-{knob.name}-{other}", marks=pytest.mark.slow)
+                    yield pytest.param(
+                        name, {knob.name: other}, id=f"{name}-{knob.name}-{other}", marks=pytest.mark.slow
+                    )
 
 
 MORE = [
