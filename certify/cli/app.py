@@ -100,12 +100,20 @@ def app() -> None:
         )
 
 
+def _debug(error: BaseException) -> None:
+    """The traceback of what went wrong first, for those who ask: it could show record contents."""
+    if not os.environ.get("CERTIFY_DEBUG"):
+        return
+    import traceback
+
+    while error.__context__ is not None:
+        error = error.__context__
+    traceback.print_exception(error)
+
+
 def _internal_error(error: BaseException) -> int:
     """One line for a bug of ours; never a traceback, which could show record contents."""
-    if os.environ.get("CERTIFY_DEBUG"):
-        import traceback
-
-        traceback.print_exception(error)
+    _debug(error)
     place = type(error).__name__
     click.echo(
         f"certify: internal error ({place}): this is a bug in certify, not in your data; nothing was certified. "
@@ -145,6 +153,7 @@ def _explain(error: BaseException) -> int:  # noqa: PLR0911 - one for each kind 
         error = error.__cause__ or KeyboardInterrupt()
     match error:
         case CertifyError():
+            _debug(error)
             return _said(str(error), error.exit_code)
         case click.ClickException():
             return _explain_click(error)

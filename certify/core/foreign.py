@@ -13,13 +13,37 @@ _NOT_THE_USERS = sys.stdlib_module_names | {"certify", "numpy", "scipy", "torch"
 
 
 @contextmanager
-def foreign(
+def foreign(what: str, where: str, mend: str) -> Iterator[None]:
+    """Run code of the user's: what it raises, or that it exits, is one line; the working directory is as it was.
+
+    Args:
+        what: what is run, for the message.
+        where: place, for the message.
+        mend: how to mend it.
+
+    Raises:
+        ConfigurationError: as for :func:`explained`.
+    """
+    here = None
+    with suppress(OSError):  # the folder may be gone; the code is then free to go anywhere
+        here = os.getcwd()  # noqa: PTH109 - a text, to go back to
+    try:
+        with explained(what, where, mend):
+            yield
+    finally:
+        if here is not None:
+            with suppress(OSError):
+                os.chdir(here)
+
+
+@contextmanager
+def explained(
     what: str,
     where: str,
     mend: str | Callable[[BaseException], str],
     passing: Callable[[BaseException], bool] = lambda _: False,
 ) -> Iterator[None]:
-    """Run code of the user's: what it raises, or that it exits, is one line; the working directory is as it was.
+    """Whatever a block raises, or that it exits, is one line.
 
     Args:
         what: what is run, for the message.
@@ -30,9 +54,6 @@ def foreign(
     Raises:
         ConfigurationError: it raised something, named by its type and line alone, since its text may show a record.
     """
-    here = None
-    with suppress(OSError):  # the folder may be gone; the code is then free to go anywhere
-        here = os.getcwd()  # noqa: PTH109 - a text, to go back to
     try:
         yield
     except (CertifyError, MemoryError, KeyboardInterrupt):
@@ -43,10 +64,6 @@ def foreign(
         did = "ends the program" if isinstance(error, SystemExit) else f"raised {type(error).__name__}"
         how = mend if isinstance(mend, str) else mend(error)
         raise ConfigurationError(f"{what} {did}{_place(error)}", where=where, mend=how) from None
-    finally:
-        if here is not None:
-            with suppress(OSError):
-                os.chdir(here)
 
 
 def _place(error: BaseException) -> str:

@@ -320,6 +320,19 @@ def test_whatever_a_forward_raises_is_one_line_with_its_place(spec, certify, moo
     sys.modules.pop("certify_test_moody", None)
 
 
+def test_a_traceback_is_shown_to_those_who_ask_for_it(spec, certify, monkeypatch):
+    spec.with_name("certify_test_asked.py").write_text("def build():\n    return {}['their own words']\n")
+    put(spec, "certify_test_net:build", "certify_test_asked:build")
+    for asked in (False, True):
+        if asked:
+            monkeypatch.setenv("CERTIFY_DEBUG", "1")
+        done = certify("unlearn", spec, "--method", "fine-tune")
+        assert done.code == 2
+        assert done.stderr.splitlines()[-1].endswith("it is called without arguments and returns the untrained module")
+        assert ("their own words" in done.stderr) is asked
+    sys.modules.pop("certify_test_asked", None)
+
+
 def test_the_users_functions_neither_move_the_command_nor_speak_for_it(spec, certify, monkeypatch):
     monkeypatch.chdir(spec.parent)
     spec.with_name("certify_test_moves.py").write_text(

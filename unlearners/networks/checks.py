@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from certify.core.arguments import require_type, shown
 from certify.core.errors import ArgumentError, ConfigurationError, InputError
-from certify.core.foreign import foreign
+from certify.core.foreign import explained
 from certify.models.networks.losses import loss_named
 from certify.models.networks.theirs import is_shortage
 
@@ -118,7 +118,7 @@ def check_fit(
     mend = "save X in the shape and type that the model's forward takes, or mend the forward"
     flags = [(part, part.training) for part in model.modules()]  # some may be frozen by hand
     try:
-        with foreign(f"the model cannot read {record}: it", "data", mend, is_shortage), torch.no_grad():
+        with explained(f"the model cannot read {record}: it", "data", mend, is_shortage), torch.no_grad():
             inputs, targets = tensors(torch.zeros_like(first), y[:1])
             outputs = model.eval()(inputs)
     except ConfigurationError as error:

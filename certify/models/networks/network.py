@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from certify.core.errors import ConfigurationError, InputError
-from certify.core.foreign import foreign
+from certify.core.foreign import explained
 from certify.models.networks.generators import generator_state, seeded_generators
 from certify.models.networks.state import State, Tensors, map_tensors, scale
 from certify.models.networks.theirs import differentiable_attention, is_shortage, theirs
@@ -106,7 +106,7 @@ class Network:
                 where="trainable",
                 mend=f"the parameters are {', '.join(list(named)[:8])}",
             )
-        with foreign("copying the model", "model", "give an nn.Module that copy.deepcopy can copy"):
+        with explained("copying the model", "model", "give an nn.Module that copy.deepcopy can copy"):
             evaluating = copy.deepcopy(module).requires_grad_(requires_grad=False).eval()
         for part in evaluating.modules():
             if isinstance(part, nn.Embedding | nn.EmbeddingBag):

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from certify.core.foreign import foreign
+from certify.core.foreign import explained
 
 _SHORTAGES = ("can't allocate memory", "not enough memory", "out of memory", "_STATUS_ALLOC_FAILED")
 """In torch's messages: the allocators of Linux and Windows, CUDA, and its libraries."""
@@ -39,7 +39,7 @@ def theirs(what: str = "a pass through the model") -> AbstractContextManager[Non
     Raises:
         ConfigurationError: it raised something, named by its type and line alone.
     """
-    return foreign(what, "model", _mend, is_shortage)
+    return explained(what, "model", _mend, is_shortage)
 
 
 @contextmanager
