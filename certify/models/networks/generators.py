@@ -14,11 +14,7 @@ def seeded_generators(seed: int, device: torch.device | None = None) -> Iterator
         seed: of all of them.
         device: where the block draws; None where that is not known.
     """
-<<<<<<< HEAD
-    if device is None:  # a GPU that nobody uses is not woken for it
-=======
     if device is None:  # a GPU that nobody uses is not woken for it: its context takes memory
->>>>>>> wt-cc
         gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     else:
         gpus = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []
