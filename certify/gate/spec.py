@@ -61,6 +61,7 @@ class ComputeSpec(_Section):
 
     device: Text = "auto"
     scheduler: Text | None = None
+    backend: Literal["auto", "vmap", "loop"] = "auto"
 
 
 class ColumnsSpec(_Section):

@@ -81,6 +81,7 @@ class Fleets:
             signals=self.plan.signals,
             block=given.block,
             precision=given.precision,
+            backend=self.loaded.spec.compute.backend,
         )
         return replace(plan, **more)
 
