@@ -178,6 +178,40 @@ def test_too_few_models_say_how_many_would_do(certify, made: Made) -> None:
     done = certify("audit", made(**arrays_of(models=12)))
     assert (done.code, done.stdout) == (3, "")
     assert "16 are the least" in done.stderr
+    assert "scores.npz" in done.stderr
+    assert "audit.models" not in done.stderr  # a key that plays no part here
+    assert "score 32 models" in done.stderr
+
+
+def test_more_models_are_asked_of_whoever_scores_them(certify, made: Made) -> None:
+    spec = made(**arrays_of(models=16, records=60))
+    done = certify("audit", spec, "--models", "64")
+    assert (done.code, done.stdout) == (2, "")
+    assert "models: the scores hold the models that there are" in done.stderr
+    assert certify("audit", spec, "--models", "64", "--forecast").code == 2
+    _, document = audited(certify, spec)
+    remedies = [one["remedy"] for one in document["checks"] if one["remedy"]]
+    assert any("models of each world" in remedy for remedy in remedies)
+    assert not any("--models" in remedy for remedy in remedies)
+    needed = [one["needed_models"] for one in document["audit"]["findings"] if one["needed_models"]]
+    assert needed
+    assert min(needed) >= 32
+
+
+def test_an_attack_that_sees_nothing_with_few_models_is_told_how_many_would_do(certify, made: Made) -> None:
+    _, document = audited(certify, made(**arrays_of(models=16, gain=0.0)))
+    refused = [one for one in document["checks"] if one["verdict"] == "refused"]
+    assert refused
+    assert all("16 shadow models are too few for it" in one["remedy"] for one in refused)
+    assert all("nearly blind: score 32 models" in one["remedy"].replace(")", "") for one in refused)
+
+
+def test_records_of_scores_are_columns(certify, made: Made, tmp_path: Path) -> None:
+    spec = made(**arrays_of(left=3.0))
+    certify("audit", spec, "--quiet", "--output", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "column in the scores file, counted from 0" in page
+    assert "row in the data file" not in page
 
 
 def test_probabilities_that_are_none_are_refused(certify, made: Made) -> None:

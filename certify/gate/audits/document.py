@@ -5,7 +5,7 @@ from certify.attacks.distances.null import REMINDER
 from certify.core.files import FileRecord
 from certify.core.rounding import format_plain
 from certify.core.verdict import Verdict, worst
-from certify.gate.audits.entries import entries_of, power_entry
+from certify.gate.audits.entries import Fleet, entries_of, power_entry
 from certify.gate.audits.parts import audit_part
 from certify.gate.audits.request_part import request_part
 from certify.gate.audits.seen import Seen
@@ -35,7 +35,9 @@ def audit_document(seen: Seen) -> Document:
     policy = seen.loaded.spec.policy
     findings, controls = seen.findings, seen.controls
     broken = {control.id for control in controls if not control.ok}
-    checks = entries_of(findings, controls)
+    models = next((observations.models for observations, _ in seen.fleets.values()), None)
+    fleet = None if models is None else Fleet(models, elsewhere=seen.scores is not None)
+    checks = entries_of(findings, controls, fleet)
     if not any(one.verdict in (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE) for one in findings):
         checks = (*checks, power_entry())
     verdict = worst([check.verdict for check in checks])
@@ -52,7 +54,7 @@ def audit_document(seen: Seen) -> Document:
         guarantee=_guarantee(verdict, findings, seen),
         assumptions=_assumptions(seen, broken=bool(broken)),
         not_covered=(*NOT_COVERED, REMINDER) if any(part.distances for part in seen.request) else NOT_COVERED,
-        reproduction=Reproduction(command=f"certify audit {seen.loaded.path.name}", spec=digest_of(seen.loaded.record)),
+        reproduction=Reproduction(command=seen.command, spec=digest_of(seen.loaded.record)),
         audit=audit_part(seen, findings, controls),
     )
 
