@@ -139,6 +139,8 @@ def sentence(audit: Audit) -> str:
 
 def _where(finding: Finding) -> str:
     records = "all records" if finding.slice == "all" else f"the records of slice {clean(finding.slice)}"
+    if finding.attack.endswith("-distance"):
+        return f"{clean(finding.statistic)}, as {clean(finding.title)},"
     asked = game_label(finding.game)
     game = f", {asked}" if asked != finding.game else ""
     return f"{clean(finding.statistic)} of {clean(finding.attack)} on {records}{game}"

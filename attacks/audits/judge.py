@@ -26,7 +26,7 @@ from certify.core.verdict import Verdict
 CONTROL_LEVEL = 0.01
 """Chance, at most, that an audit is refused because retrained models happened to look unlike each other."""
 
-_MOST_TARGETS = 2**19
+_MOST_TARGETS = 2**17
 """Models that no plan goes beyond."""
 
 _DECIDING = ("retrain", "privacy")
@@ -158,7 +158,7 @@ def _models_wanted(verdict: Verdict | None, units: int, limit: float, levels: Le
 def models_for_epsilon(limit: float, levels: Levels) -> int | None:
     """Shadow models with which a perfect attack could refute ``limit``: twice the targets, as half are references.
 
-    None where more than a million would be needed.
+    None where more than a quarter of a million would be needed.
     """
     targets = 1
     while epsilon_ceiling(targets, levels.delta, levels.confidence) < limit:

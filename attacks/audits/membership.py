@@ -125,8 +125,8 @@ class Membership:
     curve: Curve
 
 
-def references_and_targets(models: int) -> tuple[IntArray, IntArray]:
-    """Even and odd positions, so that every block of a fleet serves both.
+def require_models(models: int) -> None:
+    """Refuse a fleet of too few models.
 
     Raises:
         TooLittlePowerError: there are fewer than 16 models.
@@ -138,6 +138,15 @@ def references_and_targets(models: int) -> tuple[IntArray, IntArray]:
             where="audit.models",
             mend=f"give {ENOUGH_MODELS} or more",
         )
+
+
+def references_and_targets(models: int) -> tuple[IntArray, IntArray]:
+    """Even and odd positions, so that every block of a fleet serves both.
+
+    Raises:
+        TooLittlePowerError: there are fewer than 16 models.
+    """
+    require_models(models)
     return np.arange(0, models, 2), np.arange(1, models, 2)
 
 

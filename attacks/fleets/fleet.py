@@ -174,7 +174,7 @@ def _failure(failed: list[tuple[Job, tuple[str, str, str]]], blocks: int, store:
     job, (what, where, mend) = failed[0]
     more = f", and {len(failed) - 1} more blocks failed" if len(failed) > 1 else ""
     others = blocks - len(failed)
-    kept = f"; {others} of {blocks} blocks are kept, run again to make the rest" if store is not None else ""
+    kept = f"; {others} of {blocks} blocks are kept, run again to make the rest" if store is not None and others else ""
     return InputError(f"{job.name}: {what}{more}", where=where, mend=f"{mend}{kept}")
 
 

@@ -1,9 +1,9 @@
 """What an audit will cost, told before the first training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from certify.attacks.audits.membership import references_and_targets
+from certify.attacks.audits.membership import require_models
 from certify.attacks.fleets.cost import Cost
 from certify.attacks.fleets.cost import forecast as of_fleet
 from certify.attacks.fleets.fleet import begun
@@ -43,10 +43,11 @@ def costs_of(loaded: LoadedSpec, plan: Plan, device: str | None) -> dict[str, Co
     given = loaded.spec.audit
     assert given is not None
     if plan.membership:
-        references_and_targets(given.models)
+        require_models(given.models)
     inputs = read_network_inputs(loaded, device, needs_original=False)
     method = Method(method_of(loaded), inputs.task) if plan.membership else None
-    return _costs(Fleets(loaded, inputs, plan, method, lambda _: None), plan)
+    fleets = Fleets(loaded, inputs, plan, method, lambda _: None)
+    return _costs(fleets, _fleets(fleets, plan))
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +74,9 @@ def _fleets(fleets: Fleets, plan: Plan) -> Iterator[_Fleet]:
         yield _Fleet(("retrained models of this request",), rows, how, None)
 
 
-def _costs(fleets: Fleets, plan: Plan, store: FleetStore | None = None) -> dict[str, Cost]:
+def _costs(fleets: Fleets, trained: Iterable[_Fleet], store: FleetStore | None = None) -> dict[str, Cost]:
     found: dict[str, Cost] = {}
-    for one in _fleets(fleets, plan):
+    for one in trained:
         cost = of_fleet(fleets.task, one.plan, one.rows, one.method, store=store)
         found |= dict.fromkeys(one.names, cost)
     return found
@@ -91,9 +92,10 @@ def expected(fleets: Fleets, plan: Plan) -> float | None:
     if fleets.executor is not None or fleets.inputs.task.train is not None:
         return None
     try:
-        if store is not None and not fleets.restart and any(_begun(fleets, one, store) for one in _fleets(fleets, plan)):
+        trained = list(_fleets(fleets, plan))
+        if store is not None and not fleets.restart and any(_begun(fleets, one, store) for one in trained):
             return None
-        return sum(cost.seconds for cost in _costs(fleets, plan, store).values()) or None
+        return sum(cost.seconds for cost in _costs(fleets, trained, store).values()) or None
     except CertifyError:
         return None
 

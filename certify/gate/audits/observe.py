@@ -13,9 +13,9 @@ from certify.attacks.fleets.fleet import run_blocks, run_fleet
 from certify.attacks.fleets.memory import check_results_fit
 from certify.attacks.fleets.plan import FleetPlan, FleetTask
 from certify.attacks.fleets.store import FleetStore
-from certify.attacks.observations import Observations
+from certify.attacks.observations import Cell, Observations
 from certify.core.arrays import IntArray
-from certify.core.errors import ConfigurationError, InputError
+from certify.core.errors import ArgumentError, ConfigurationError, InputError
 from certify.gate.audits.method import Method
 from certify.gate.audits.plan import Plan, forget_share, pool_size
 from certify.gate.load import LoadedSpec
@@ -145,14 +145,25 @@ class Fleets:
         if pool is None:
             size = pool_size(records, forgotten, given)
             pool = None if size == records else np.sort(_stream(given.seed, kind).permutation(records)[:size])
-        return random_assignment(
-            given.models,
-            records,
-            seed=self._seed(kind),
-            out=given.out_share,
-            forget=forget_share(given),
-            candidates=pool,
-        )
+        where = f"{self.loaded.path}: audit.out_share, audit.forget_share"
+        try:
+            found = random_assignment(
+                given.models,
+                records,
+                seed=self._seed(kind),
+                out=given.out_share,
+                forget=forget_share(given),
+                candidates=pool,
+            )
+        except ArgumentError as error:
+            raise ConfigurationError(error.what, where=where, mend=error.mend) from None
+        if set(self.plan.games) - {"retrain"} and not (found == Cell.OUT).any():
+            raise ConfigurationError(
+                "every model sees every record, and the games compare with records never seen",
+                where=where,
+                mend="raise out_share, or play the game retrain alone",
+            )
+        return found
 
     def _require_room(self, models: int, plan: FleetPlan, key: str) -> None:
         worlds = len(plan.worlds_with(unlearner=self.method is not None))

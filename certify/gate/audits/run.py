@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from certify.attacks.audits.fleet import audit_fleet
-from certify.attacks.audits.membership import ENOUGH_MODELS, Levels, references_and_targets
+from certify.attacks.audits.membership import ENOUGH_MODELS, Levels, require_models
 from certify.attacks.audits.request import RequestAudit, audit_release, require_retrained
 from certify.attacks.observations import Cell, Observations
 from certify.core.arguments import as_whole
@@ -224,7 +224,7 @@ def _look_at_networks(
 
     plan, release = seen.plan, seen.loaded.spec.release
     if plan.membership:
-        references_and_targets(given.models)  # too few are refused before any is trained
+        require_models(given.models)  # too few are refused before any is trained
     inputs = read_network_inputs(seen.loaded, device, needs_original=False)
     seen.inputs = inputs
     unlearner = method_of(seen.loaded) if plan.membership else None
