@@ -91,7 +91,9 @@ def forecast(
     worlds = plan.worlds_with(unlearner=unlearn is not None)
     recipe = plan.recipe_for(task)
     with workplace(task, executor) as place:
-        found = survey_of(place, plan, given) if store is None else surveyed(place, plan, given, unlearn, worlds, store)[0]
+        found = (
+            survey_of(place, plan, given) if store is None else surveyed(place, plan, given, unlearn, worlds, store)[0]
+        )
         sample = _sample(place, plan, given, unlearn, worlds, found.backend)
     share = len(given) / min(_SAMPLE, len(given))
     trained = [world for world in worlds if world != "unlearned"]

@@ -273,6 +273,7 @@ def test_a_few_checkpoints_are_too_few(retrained, certify):
     done = certify("audit", retrained)
     assert (done.code, done.stdout) == (3, "")
     assert "4 retrained models are too few" in done.stderr
+    assert "release.retrained" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["memorised", "outliers", "cluster"])
@@ -293,6 +294,8 @@ BAD = {
     "a knob of nobody": ("models = 16", "models = 16\nknobs = { epohcs = 3 }", "audit.knobs", 2),
     "no training": ("lr = 5e-3\nepochs = 3\nbatch_size = 32\n", "", "training", 2),
     "too few retrained": ('"loss"]', '"parameter-distance"]\n#', "3 retrained models are too few", 3),
+    "nobody left out": ("models = 16", "models = 16\nout_share = 1e-9", "audit.out_share", 2),
+    "nobody to forget": ("models = 16", "models = 16\nforget_share = 1e-9", "audit.forget_share", 2),
     "no device": ('device = "cpu"', 'device = "abacus"', "'abacus' is no device", 2),
     "no scheduler": ('device = "cpu"', 'device = "cpu"\nscheduler = "nonsense://127.0.0.1:1"', "no dask scheduler", 2),
     "a model of another shape": ("certify_test_net:build", "certify_test_net:build_wide", "shape", 2),

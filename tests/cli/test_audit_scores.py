@@ -127,9 +127,41 @@ def test_hard_records_that_are_forgotten_by_all_do_not_pass_for_remembered_ones(
     assert all(one["game"] == "retrain" for one in document["audit"]["findings"])
 
 
+def test_nothing_passes_whose_control_is_missing(certify, made: Made) -> None:
+    """Scores that are noise look like perfect unlearning; only an original model shows that the attack sees anything."""
+    rng = np.random.default_rng(5)
+    arrays = arrays_of(models=128, records=200)
+    noise = {world: rng.normal(size=(128, 200)) for world in ("unlearned", "retrained", "again")}
+    spec = SPEC.replace("tpr = 0.2", "tpr = 0.3")
+    code, document = audited(certify, made(spec, **arrays | noise | {"original": None}))
+    assert (code, document["verdict"]) == (3, "inconclusive")
+    assert document["guarantee"]["kind"] == "none"
+    open_ = [one for one in document["checks"] if one["verdict"] == "inconclusive"]
+    assert open_
+    assert all("give the original as well" in one["remedy"] for one in open_)
+    code, _ = audited(certify, made(spec, **arrays | {"original": None}))
+    assert code == 3  # honest retraining that would pass with its control
+    code, _ = audited(certify, made(spec, **arrays))
+    assert code == 0
+
+
+def test_one_model_passes_nothing_without_the_original(certify, made: Made) -> None:
+    rng = np.random.default_rng(1)
+    arrays = {name: rng.normal(size=(20, 400)) for name in ("unlearned", "retrained")} | {
+        "release": rng.normal(size=400)
+    }
+    spec = SPEC.replace('"u-lira", "loss"', '"release-lira"').replace("fpr = 0.05, tpr = 0.2", "fpr = 0.05, tpr = 0.4")
+    forget = "\n".join(map(str, range(400)))  # the scores are of the forgotten records, so all may be named
+    code, document = audited(certify, made(spec, forget=forget, **arrays))
+    assert (code, document["request"]["forgotten"], document["request"]["retained"]) == (3, 400, 0)
+    code, _ = audited(certify, made(spec, forget=forget, **arrays, release_original=rng.normal(size=400) + 5))
+    assert code == 0
+
+
 BAD: dict[str, tuple[dict[str, Any], str, int]] = {
     "not a number": ({"unlearned": np.full((32, 120), np.nan)}, "unlearned holds what is no finite number", 2),
     "infinite": ({"again": np.full((32, 120), np.inf)}, "again holds what is no finite number", 2),
+    "no log odds": ({"again": np.full((32, 120), 1e300)}, "again holds numbers beyond 1e+50", 2),
     "texts": ({"again": np.full((32, 120), "a")}, "again holds what is no finite number", 2),
     "other records": ({"retrained": np.zeros((32, 119))}, "retrained.phi has shape (32, 119)", 2),
     "other models": ({"retrained": np.zeros((31, 120))}, "retrained.phi has shape (31, 120)", 2),

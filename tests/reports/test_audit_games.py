@@ -107,7 +107,10 @@ def test_a_share_and_a_distance_are_said_without_terms(audits: ModuleType) -> No
     )  # fmt: skip
     assert in_words(distance) == "The model lies 1.8 times as far from retrained models as these lie from each other."
     text = sentence(audits.UNDER.audit.model_copy(update={"findings": (distance,), "strongest": distance.id}))
-    assert "Distance to retrained models over theirs to each other, as distance of predictions (js, forget), is 1.8" in text
+    assert (
+        "Distance to retrained models over theirs to each other, as distance of predictions (js, forget), is 1.8"
+        in text
+    )
     assert "on all records" not in text
 
 
@@ -118,7 +121,9 @@ def test_what_more_models_would_settle_is_one_remedy(audits: ModuleType) -> None
         for k, number in enumerate(numbers)
     )
     entries = tuple(
-        CheckEntry(id=one.id, title=one.id, verdict=Verdict.INCONCLUSIVE, summary="open", remedy=f"about {one.needed_models}")
+        CheckEntry(
+            id=one.id, title=one.id, verdict=Verdict.INCONCLUSIVE, summary="open", remedy=f"about {one.needed_models}"
+        )
         for one in findings
     )
     audit = audits.INCONCLUSIVE.audit.model_copy(update={"findings": findings, "strongest": None})

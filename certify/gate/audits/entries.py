@@ -11,6 +11,10 @@ from certify.reports.audit_games import game_label
 from certify.reports.schema import CheckEntry
 
 
+UNCONTROLLED = "within the limit, and no original model was there to show that this attack sees anything"
+"""Said of what would have passed without its control."""
+
+
 @dataclass(frozen=True)
 class Fleet:
     """The shadow models of an audit, for what would mend it.
@@ -116,6 +120,8 @@ def _remedy(one: Finding, fleet: Fleet | None) -> str | None:
 
 
 def _how_to_settle(one: Finding, fleet: Fleet | None) -> str:
+    if one.note.startswith(UNCONTROLLED):
+        return "give the original as well, the model before the deletion (release.original; in scores the array original, or release_original)"
     if one.attack == "release-lira":
         return "so few forgotten records of one model cannot settle it: audit the method, with u-lira"
     if one.attack.endswith("-distance"):
