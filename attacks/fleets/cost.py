@@ -81,7 +81,11 @@ def forecast(
     block of two models, which are trained for one pass.
 
     Args:
-        task, plan, assignment, unlearn, executor: as for ``run_fleet``.
+        task: as for ``run_fleet``.
+        plan: the same.
+        assignment: the same.
+        unlearn: the same.
+        executor: the same.
         store: where what was found out about the fleet is kept, so that its run need not find it out again; nowhere by default.
 
     Raises:

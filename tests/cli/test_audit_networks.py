@@ -207,7 +207,7 @@ def test_a_fleet_larger_than_memory_runs_in_blocks_to_the_same_findings(spec, ce
     for path in blocks(spec):
         path.unlink()
     sizes.clear()
-    monkeypatch.setattr(memory, "available", lambda device: 7 * choice["each"] // 2)  # room for three
+    monkeypatch.setattr(memory, "available", lambda _: 7 * choice["each"] // 2)  # room for three
     _, again = audited(certify, spec)
     assert sizes == [3, 3, 3, 3, 3, 1]
     before, now = found(document), found(again)

@@ -10,7 +10,6 @@ from certify.core.verdict import Verdict
 from certify.reports.audit_games import game_label
 from certify.reports.schema import CheckEntry
 
-
 UNCONTROLLED = "within the limit, and no original model was there to show that this attack sees anything"
 """Said of what would have passed without its control."""
 
@@ -120,21 +119,25 @@ def _remedy(one: Finding, fleet: Fleet | None) -> str | None:
 
 
 def _how_to_settle(one: Finding, fleet: Fleet | None) -> str:
-    if one.note.startswith(UNCONTROLLED):
-        return "give the original as well, the model before the deletion (release.original; in scores the array original, or release_original)"
-    if one.attack == "release-lira":
-        return "so few forgotten records of one model cannot settle it: audit the method, with u-lira"
-    if one.attack.endswith("-distance"):
-        return "more retrained models narrow it: raise audit.replicates, or name more in release.retrained"
-    if one.game == "coin-flip":
-        return "plant more canaries"
-    if one.limit is not None and one.limit >= 1 and one.statistic.startswith("TPR"):
-        return "name a limit that something could exceed: audit.max_tpr_at_fpr with a smaller fpr, or a smaller epsilon"
-    if one.needed_models is None and one.statistic.startswith("epsilon"):
-        return "no number of models would refute so large an epsilon: name a smaller audit.max_epsilon_lower_bound"
-    if one.needed_models is None:
-        return "no number of models would settle it: the limit is as strict as chance itself"
+    special = _why_models_do_not_help(one)
+    if special or one.needed_models is None:
+        return special or "no number of models would settle it: the limit is as strict as chance itself"
     return f"about {one.needed_models:,} shadow models would settle it: {_asked_for(one.needed_models, fleet)}"
+
+
+def _why_models_do_not_help(one: Finding) -> str | None:
+    """What would settle a finding that more shadow models would not."""
+    limitless = one.limit is not None and one.limit >= 1 and one.statistic.startswith("TPR")
+    unreachable = one.needed_models is None and one.statistic.startswith("epsilon")
+    found = [
+        (one.note.startswith(UNCONTROLLED), "give the original as well, the model before the deletion, as a control"),
+        (one.attack == "release-lira", "so few forgotten records of one model cannot settle it: audit the method, with u-lira"),
+        (one.attack.endswith("-distance"), "more retrained models narrow it: raise audit.replicates, or name more in release.retrained"),
+        (one.game == "coin-flip", "plant more canaries"),
+        (limitless, "name a limit that something could exceed: audit.max_tpr_at_fpr with a smaller fpr, or a smaller epsilon"),
+        (unreachable, "no number of models would refute so large an epsilon: name a smaller audit.max_epsilon_lower_bound"),
+    ]  # fmt: skip
+    return next((text for applies, text in found if applies), None)
 
 
 def _more(fleet: Fleet | None) -> str:
