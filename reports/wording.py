@@ -202,7 +202,8 @@ def _needed(document: Document) -> dict[str, int]:
 def _more_models(many: list[CheckEntry], needed: dict[str, int], document: Document) -> CheckEntry:
     numbers = sorted(needed[entry.id] for entry in many)
     half, all_ = numbers[(len(numbers) - 1) // 2], numbers[-1]
-    count = f"about {all_:,} would settle all" if half == all_ else f"about {half:,} would settle half, {all_:,} all"
+    most = f"about {half:,} shadow models would settle"
+    count = f"{most} all" if half == all_ else f"{most} half, {all_:,} all"
     elsewhere = document.audit is not None and document.audit.design.source == "scores"
     how = f"score {half:,} models of each world" if elsewhere else f"`certify audit --models {half}`"
     return many[0].model_copy(

@@ -130,10 +130,10 @@ def test_what_more_models_would_settle_is_one_remedy(audits: ModuleType) -> None
     document = audits.INCONCLUSIVE.model_copy(update={"audit": audit, "checks": entries})
     (one,) = remedies(document)
     assert one.title == "4 inconclusive checks of shadow models"
-    assert one.remedy == "about 50 would settle half, 44,514 all: `certify audit --models 50`"
+    assert one.remedy == "about 50 shadow models would settle half, 44,514 all: `certify audit --models 50`"
     scored = audit.model_copy(update={"design": audit.design.model_copy(update={"source": "scores"})})
     (one,) = remedies(document.model_copy(update={"audit": scored}))
-    assert one.remedy == "about 50 would settle half, 44,514 all: score 50 models of each world"
+    assert one.remedy == "about 50 shadow models would settle half, 44,514 all: score 50 models of each world"
     two = document.model_copy(update={"checks": entries[:2]})
     assert len(remedies(two)) == 2
 
