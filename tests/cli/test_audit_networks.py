@@ -292,6 +292,12 @@ BAD = {
     "no method": ('unlearner = "fine-tune"', "", "no method is named", 2),
     "a method of nobody": ('unlearner = "fine-tune"', 'unlearner = "fine-tone"', "fine-tone", 2),
     "a knob of nobody": ("models = 16", "models = 16\nknobs = { epohcs = 3 }", "audit.knobs", 2),
+    "a knob that is a list": (
+        "models = 16",
+        "models = 16\nknobs = { epochs = [1] }",
+        "audit.knobs.epochs must be a number, a text, or true or false; see",
+        2,
+    ),
     "no training": ("lr = 5e-3\nepochs = 3\nbatch_size = 32\n", "", "training", 2),
     "too few retrained": ('"loss"]', '"parameter-distance"]\n#', "3 retrained models are too few", 3),
     "nobody left out": ("models = 16", "models = 16\nout_share = 1e-9", "audit.out_share", 2),

@@ -9,8 +9,14 @@ from scipy import stats
 
 from certify.attacks.audits.findings import Finding
 from certify.attacks.audits.fleet import FleetAudit, audit_fleet
-from certify.attacks.audits.judge import rate_limit, settled
-from certify.attacks.audits.membership import Levels, membership, references_and_targets
+from certify.attacks.audits.judge import models_for_epsilon, rate_limit, settled
+from certify.attacks.audits.membership import (
+    ENOUGH_MODELS,
+    Levels,
+    epsilon_ceiling,
+    membership,
+    references_and_targets,
+)
 from certify.attacks.audits.playing import score_of
 from certify.attacks.audits.rates import LOOSER, tallies, tpr_at
 from certify.attacks.observations import Observations
@@ -206,6 +212,15 @@ def test_lira_sets_its_thresholds_by_lira() -> None:
 def test_too_few_models_are_refused_with_the_number_that_would_do() -> None:
     with pytest.raises(TooLittlePowerError, match="16 are the least"):
         looked_at(fleet(15, 40))
+
+
+def test_the_number_of_models_for_an_epsilon_is_one_that_can_be_trained_or_none() -> None:
+    levels = Levels(FPR, 0.95, 0.99, DELTA)
+    assert models_for_epsilon(0.1, levels) == ENOUGH_MODELS
+    wanted = models_for_epsilon(2.0, levels)
+    assert wanted is not None
+    assert epsilon_ceiling(wanted // 2, DELTA, 0.95) >= 2.0 > epsilon_ceiling(wanted // 4, DELTA, 0.95)
+    assert models_for_epsilon(50.0, levels) is None
 
 
 def test_the_limit_is_what_the_guarantee_allows_and_never_more() -> None:
