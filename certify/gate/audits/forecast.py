@@ -52,6 +52,8 @@ def costs_of(loaded: LoadedSpec, plan: Plan, device: str | None) -> dict[str, Co
         found["retrained models of this request"] = of_fleet(
             fleets.task, fleets.fleet_plan(worlds=("retrained",)), rows
         )
+        if "parameter-distance" in plan.request and fleets.couples:
+            found["retrained from the initial weights"] = found["retrained models of this request"]
     return found
 
 

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from certify.attacks.fleets.store import FleetStore
 from certify.attacks.observations import Observations
 from certify.core.arrays import IntArray
 from certify.core.errors import ConfigurationError
+from certify.gate.audits.frozen import architecture_for
 from certify.gate.audits.method import Method
 from certify.gate.audits.plan import Plan, forget_share, pool_size
 from certify.gate.load import LoadedSpec
@@ -29,6 +30,8 @@ _BETWEEN_LOOKS = 16
 
 RETRAINED_SEED = 1_000_003
 """Added to the audit's seed for the fleet of this very request, so that it shares no training with the other."""
+COUPLED_SEED = 1_000_033
+"""The same for models of this very request that begin with the original's initial weights."""
 
 
 @dataclass(eq=False)
@@ -62,7 +65,7 @@ class Fleets:
         """The records and the architecture."""
         task = self.inputs.task
         return FleetTask(
-            self.inputs.build,
+            architecture_for(self.loaded, self.inputs),
             task.X,
             task.y,
             loss=task.loss,
@@ -146,13 +149,24 @@ class Fleets:
             candidates=pool,
         )
 
-    def of_this_request(self) -> State:
-        """Retrained models of the actual request: other seeds, the same retained records."""
+    @property
+    def couples(self) -> bool:
+        """Whether retrained models can begin with the weights that the original began with: they are named, and a recipe trains."""
+        return self.inputs.task.initial is not None and self.inputs.task.train is None
+
+    def of_this_request(self, *, coupled: bool = False) -> State:
+        """Retrained models of the actual request: other seeds, the same retained records.
+
+        Args:
+            coupled: they begin with ``training.initial``, and differ by the order of records alone; else each with weights of its own.
+        """
         given = self.loaded.spec.audit
         assert given is not None
         forget = self.inputs.request.forgotten
         assignment = fixed_assignment(given.replicates, len(self.inputs.task), forget=forget)
-        plan = self.fleet_plan(worlds=("retrained",), keep_parameters=True, seed=given.seed + RETRAINED_SEED)
+        seed = given.seed + (COUPLED_SEED if coupled else RETRAINED_SEED)
+        plan = self.fleet_plan(worlds=("retrained",), keep_parameters=True, seed=seed)
+        task = replace(self.task, initial=self.inputs.task.initial) if coupled else self.task
         store = self.store()
         if store is None:
             raise ConfigurationError(
@@ -160,7 +174,7 @@ class Fleets:
                 where=f"{self.loaded.path}: audit.cache",
                 mend="name one",
             )
-        run_fleet(self.task, plan, assignment, None, store=store, executor=self.executor)
+        run_fleet(task, plan, assignment, None, store=store, executor=self.executor)
         files = store.weights["retrained"]
         modules = [load_network(files[number], self.inputs.build())[0] for number in sorted(files)]
         return State.of(*modules)
@@ -171,14 +185,17 @@ class _Counted(FleetStore):
     """A store that counts what it is asked for, and finds nothing where everything is to be made anew."""
 
     fleets: Fleets | None = None
+    counted: set[tuple[str, tuple[int, ...]]] = field(default_factory=set)
 
     def load(self, job: Any, fleet: str) -> Any:
         """The block, unless the run begins anew."""
         assert self.fleets is not None
         found = None if self.fleets.restart else super().load(job, fleet)
-        trainings = len(job.models) * sum(world != "unlearned" for world in job.worlds)
-        self.fleets.trained += trainings
-        self.fleets.kept += trainings if found is not None else 0
+        if (fleet, job.models) not in self.counted:  # a block may be asked for twice
+            self.counted.add((fleet, job.models))
+            trainings = len(job.models) * sum(world != "unlearned" for world in job.worlds)
+            self.fleets.trained += trainings
+            self.fleets.kept += trainings if found is not None else 0
         return found
 
 
