@@ -245,9 +245,19 @@ class Start:
         return "The model began with weights of its own, as far as can be told, and is compared with models that did."
 
 
+def _one_more(one: Distance) -> float:
+    """Two-sided p-value that a model is one more of the retrained ones, by its mean distance to all others beside theirs.
+
+    Distances among the retrained ones alone spread less than those to one more model: with 8 of them one honest model in 13 would lie
+    outside their 95 %.
+    """
+    values = np.append(one.value, one.null) if one.pool is None else one.pool
+    return predicted_p(float(values[0]), values[1:])
+
+
 def _distance_p(one: Distance, start: Start | None) -> float:
     """Two-sided p-value of retraining; of two references, one chosen by what was seen, so that their chances add up."""
-    p = predicted_p(one.value, one.null)
+    p = _one_more(one)
     if start is None:
         return p
     return min(1.0, 2 * (max(p, start.p_value) if start.shared else p))
@@ -276,10 +286,10 @@ def audit_distances(
     for place, one in enumerate(found):
         twin = original.get((one.name, one.part))
         blind = twin is not None and (
-            predicted_p(twin.value, twin.null) > 1 - confidence or twin.ratio.lower <= limit  # it would pass itself
+            _one_more(twin) > 1 - confidence or twin.ratio.lower <= limit  # it would pass itself
         )
         if place == 0 and twin is not None:
-            controls.append(_original(attack, predicted_p(twin.value, twin.null), able=not blind))
+            controls.append(_original(attack, _one_more(twin), able=not blind))
         verdict = judge(one.ratio.lower, one.ratio.upper, -np.inf, limit)
         decides = place == 0 and (verdict is Verdict.FAIL or not blind)
         words = [] if decides else [f"{_BLIND}."]

@@ -48,6 +48,8 @@ class Distance:
         test: what was tested, in words.
         models: unlearned and retrained models.
         caveat: what it does not say.
+        pool: mean distance of every model to all others, unlearned ones first, (U + R,): one more retrained model is one more of these,
+            which it is not of ``null``, from which it is left out; None where rows are compared.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Distance:
     test: str
     models: tuple[int, int]
     caveat: str = REMINDER
+    pool: FloatArray | None = None
 
 
 def against_pool(
@@ -129,6 +132,7 @@ def against_pool(
         found.floor(mirrored=True),
         _words("energy distance" if unlearned > 1 else "rank of the mean distance", found),
         (unlearned, retrained),
+        pool=(matrix.sum(axis=1) - np.diagonal(matrix)) / (size - 1),
     )
 
 

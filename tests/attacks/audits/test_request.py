@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from certify.attacks.audits.request import audit_distances, audit_release, predicted_p
-from certify.attacks.distances import Distance
+from certify.attacks.distances import Distance, Stack, against_pool
+from certify.attacks.distances.parameters import moments
 from certify.attacks.estimates import Estimate
 from certify.core.arrays import FloatArray
 from certify.core.errors import TooLittlePowerError
@@ -116,3 +117,19 @@ def test_nor_by_a_distance() -> None:
         "shown": Verdict.PASS,
     }
     assert "within the limit too" in judged["close"].note
+
+
+@pytest.mark.parametrize("retrained", [5, 8])
+def test_the_distance_of_one_more_retrained_model_is_told_apart_no_more_often_than_the_level(retrained: int) -> None:
+    rng, runs, hits = np.random.default_rng(retrained), 1000, 0
+    for _ in range(runs):
+        models = Stack({"w": rng.normal(size=(retrained + 1, 30))})
+        matrix = moments(models, models, pairs="all")["whole"].distance("l2")
+        found = audit_distances(
+            "parameter-distance", [against_pool("l2", "whole", matrix, 1, draws=9)], {}, limit=1.25, confidence=0.95
+        )
+        hits += found.findings[0].p_value <= 0.05
+    assert (
+        hits <= 70
+    )  # at 5 % more than 70 have probability 0.003; from distances among retrained ones alone it was 8 %
+    assert hits >= 30
