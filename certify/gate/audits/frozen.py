@@ -36,7 +36,7 @@ class Frozen:
             for name, value in made.named_parameters():
                 if not any(fnmatchcase(name, pattern) for pattern in self.trainable):
                     value.copy_(theirs[name])
-                    value.requires_grad_(requires_grad=False)
+                    value.requires_grad = False
         return made
 
 
