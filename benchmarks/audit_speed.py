@@ -33,7 +33,7 @@ def main() -> None:
     some = min(given.looped, given.models)
     digits = Digits.some()
     assignment = coins(given.models, len(digits.X))
-    method = Method(unlearners.get(given.method)(**METHODS[given.method]), digits.task)
+    method = Method(unlearners.get(given.method.partition(",")[0])(**METHODS[given.method]), digits.task)
     rows = [np.flatnonzero(row != Cell.OUT) for row in assignment]
     kept = [np.flatnonzero(row == Cell.RETAIN) for row in assignment]
     print(

@@ -166,10 +166,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default=",".join(METHODS))
+    parser.add_argument("--only", default=",".join(dict.fromkeys(name.partition(",")[0] for name in METHODS)))
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
-    chosen = {name: METHODS[name] for name in given.only.split(",")}
+    asked = given.only.split(",")
+    chosen = {name: knobs for name, knobs in METHODS.items() if name.partition(",")[0] in asked}
     begun = time.perf_counter()
     digits = Digits.some()
     worlds = Worlds.of(digits, given.models, given.seed)

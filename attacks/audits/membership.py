@@ -277,7 +277,10 @@ def _refuted(found: dict[str, Trials], levels: Levels) -> Refuted:
 
 
 def epsilon_ceiling(models: int, delta: float, confidence: float) -> float:
-    """The bound that so many models would give an attack that never errs."""
+    """The bound that so many models would give an attack that never errs: by betting on means over models.
+
+    Not the one of :func:`certify.attacks.statistics.ceiling.epsilon_ceiling`, which is of independent trials and larger.
+    """
     return float(epsilon_of_shares(np.ones(models), np.zeros(models), delta, confidence))
 
 

@@ -19,6 +19,8 @@ from certify.core.verdict import Verdict
 LEAST_RETRAINED = 5
 """Retrained models, at least: their spread is what everything is measured by."""
 
+_BLIND = "the original model is not told apart, or within the limit too: shown, and decides nothing"
+
 _ONE_MODEL = (
     "Clopper-Pearson over records, or the spread of the share over retrained models where that is wider; "
     "p-value by Student's t over retrained models, taken as normal"
@@ -99,12 +101,23 @@ def audit_release(
     require_retrained(len(retrained))
     moments = Moments.of(retrained)
     p = predicted_p(*_mean_scores(released, retrained))
+    nulls = {
+        sign: np.array([_share(row, moments.leaving_out(j, retrained), fpr, sign) for j, row in enumerate(retrained)])
+        for sign in (1, -1)
+    }
     control = None if original is None else predicted_p(*_mean_scores(original, retrained))
-    able = control is None or control <= 1 - confidence
+    # what the original itself would pass is no test: it has to be told apart, and to break the limit
+    able = control is None or (
+        control <= 1 - confidence
+        and original is not None
+        and any(
+            _share_interval(_share(original, moments, fpr, sign), null, len(original), confidence)[0] > limit
+            for sign, null in nulls.items()
+        )
+    )
     findings = []
     for direction, sign in (("under-forgetting", 1), ("over-forgetting", -1)):
-        null = np.array([_share(row, moments.leaving_out(j, retrained), fpr, sign) for j, row in enumerate(retrained)])
-        value = _share(released, moments, fpr, sign)
+        null, value = nulls[sign], _share(released, moments, fpr, sign)
         findings.append(_release_finding(direction, value, null, p, len(released), fpr, limit, confidence, able=able))
     controls = () if control is None else (_original("release-lira", control, able=able),)
     return RequestAudit(tuple(findings), controls)
@@ -129,6 +142,16 @@ def _mean_scores(one: FloatArray, retrained: FloatArray) -> tuple[float, FloatAr
     return float(scores[-1]), scores[:-1]
 
 
+def _share_interval(value: float, null: FloatArray, records: int, confidence: float) -> tuple[float, float]:
+    """Limits of a share; records of one model depend on each other, and retrained models show how far their shares spread."""
+    flagged, error = round(value * records), (1 - confidence) / 2
+    half = float(student.isf(error, len(null) - 1) * null.std(ddof=1))
+    lower = 0.0 if flagged == 0 else max(0.0, min(float(beta.ppf(error, flagged, records - flagged + 1)), value - half))
+    if flagged == records:
+        return lower, 1.0
+    return lower, min(1.0, max(float(beta.isf(error, flagged + 1, records - flagged)), value + half))
+
+
 def _release_finding(
     direction: str,
     value: float,
@@ -141,15 +164,7 @@ def _release_finding(
     *,
     able: bool,
 ) -> Finding:
-    flagged, error = round(value * records), (1 - confidence) / 2
-    # records of one model depend on each other: retrained models show how far their shares spread
-    half = float(student.isf(error, len(null) - 1) * null.std(ddof=1))
-    lower = 0.0 if flagged == 0 else max(0.0, min(float(beta.ppf(error, flagged, records - flagged + 1)), value - half))
-    upper = (
-        1.0
-        if flagged == records
-        else min(1.0, max(float(beta.isf(error, flagged + 1, records - flagged)), value + half))
-    )
+    lower, upper = _share_interval(value, null, records, confidence)
     verdict = judge(lower, upper, -np.inf, limit)
     return Finding(
         id=f"release-lira-{direction.partition('-')[0]}",
@@ -171,14 +186,14 @@ def _release_finding(
         corrected=value - float(null.mean()),
         units=records,
         method=_ONE_MODEL,
-        note="" if able else "the original model is not told apart either: shown, and decides nothing",
+        note="" if able else _BLIND,
         direction=direction,
         source=ATTACKS["release-lira"].reference,
     )
 
 
 def _original(attack: str, p: float, *, able: bool) -> Control:
-    words = "it is" if able else "it is not: this attack decides nothing here"
+    words = "it is, and beyond the limit" if able else "it is not, or within the limit: this attack passes nothing here"
     return Control(
         id=f"control-original-{attack}",
         attack=attack,
@@ -192,6 +207,62 @@ def _original(attack: str, p: float, *, able: bool) -> Control:
     )
 
 
+@dataclass(frozen=True)
+class Start:
+    """Whether the model under review began with the weights that the original began with.
+
+    Retrained models that share them lie far closer together than those that begin anew, and show far smaller differences. Yet an honest
+    retraining may begin with weights of its own. So both are held to be honest, and a model fails only where both are refuted: it
+    is no further one of the models that share the start, nor of those that begin anew, which lie elsewhere seen from the former.
+
+    Attributes:
+        p_value: that it is one more of those that begin anew, by its distance to those that share the start.
+        shared: whether that is refuted, so that the distances are those to models that share the start.
+    """
+
+    p_value: float
+    shared: bool
+
+    @classmethod
+    def of(cls, released: FloatArray, anew: FloatArray, confidence: float) -> "Start":
+        """From distances to the R retrained models that share the start.
+
+        Args:
+            released: of the model under review, (R,).
+            anew: of J retrained models with starts of their own, (J, R).
+            confidence: above which the model is held to have the original's start.
+        """
+        p = predicted_p(float(released.mean()), anew.mean(axis=1))
+        return cls(p, p <= 1 - confidence)
+
+    @property
+    def words(self) -> str:
+        """For the report."""
+        if self.shared:
+            return (
+                "All models began with the initial weights of [training] (one with weights of its own lies elsewhere)."
+            )
+        return "The model began with weights of its own, as far as can be told, and is compared with models that did."
+
+
+def _one_more(one: Distance) -> float:
+    """Two-sided p-value that a model is one more of the retrained ones, by its mean distance to all others beside theirs.
+
+    Distances among the retrained ones alone spread less than those to one more model: with 8 of them one honest model in 13 would lie
+    outside their 95 %.
+    """
+    values = np.append(one.value, one.null) if one.pool is None else one.pool
+    return predicted_p(float(values[0]), values[1:])
+
+
+def _distance_p(one: Distance, start: Start | None) -> float:
+    """Two-sided p-value of retraining; of two references, one chosen by what was seen, so that their chances add up."""
+    p = _one_more(one)
+    if start is None:
+        return p
+    return min(1.0, 2 * (max(p, start.p_value) if start.shared else p))
+
+
 def audit_distances(
     attack: str,
     found: Sequence[Distance],
@@ -199,6 +270,7 @@ def audit_distances(
     *,
     limit: float,
     confidence: float,
+    start: Start | None = None,
 ) -> RequestAudit:
     """Distances of the model under review to retrained ones, beside those of retrained ones to each other.
 
@@ -208,15 +280,20 @@ def audit_distances(
         original: the same distances of the model before the deletion, by name and part; empty where it is not given.
         limit: largest ratio to the distance among retrained models.
         confidence: of the ratio's interval.
+        start: what was found of the weights that the model under review began with; None where that was not asked.
     """
     findings, controls = [], []
     for place, one in enumerate(found):
         twin = original.get((one.name, one.part))
-        blind = twin is not None and predicted_p(twin.value, twin.null) > 1 - confidence
-        decides = place == 0 and not blind
+        blind = twin is not None and (
+            _one_more(twin) > 1 - confidence or twin.ratio.lower <= limit  # it would pass itself
+        )
         if place == 0 and twin is not None:
-            controls.append(_original(attack, predicted_p(twin.value, twin.null), able=not blind))
+            controls.append(_original(attack, _one_more(twin), able=not blind))
         verdict = judge(one.ratio.lower, one.ratio.upper, -np.inf, limit)
+        decides = place == 0 and (verdict is Verdict.FAIL or not blind)
+        words = [] if decides else [f"{_BLIND}."]
+        words += [REMINDER] if start is None else [start.words, REMINDER]
         findings.append(
             Finding(
                 id=attack if place == 0 else f"{attack}-{one.name}-{one.part}".replace("/", "-"),
@@ -231,15 +308,11 @@ def audit_distances(
                 confidence=one.ratio.confidence,
                 verdict=verdict if decides else None,
                 limit=limit if place == 0 else None,
-                p_value=predicted_p(one.value, one.null) if place == 0 else None,
+                p_value=_distance_p(one, start) if place == 0 else None,
                 null_mean=1.0,
                 units=one.models[1],
                 method=f"{one.ratio.method}; p-value by Student's t over retrained models, taken as normal",
-                note=""
-                if place  # said once, of the distance that decides
-                else REMINDER
-                if decides
-                else f"the original model is no farther: shown, and decides nothing. {REMINDER}",
+                note=" ".join(words) if place == 0 else "",  # said once, of the distance that decides
                 source=ATTACKS[attack].reference,
             )
         )

@@ -2,8 +2,9 @@
 
 from certify.attacks.distances.compare import function_distances, weight_distances
 from certify.attacks.distances.klom import Klom, klom_per_record
-from certify.attacks.distances.null import REMINDER, Distance, Shift, against_pool, against_rows, directional
+from certify.attacks.distances.null import REMINDER, Distance, against_pool, against_rows
 from certify.attacks.distances.parameters import Stack
+from certify.attacks.distances.shift import Shift, directional
 
 __all__ = [
     "REMINDER",

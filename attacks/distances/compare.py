@@ -29,6 +29,7 @@ def weight_distances(
     align: bool = False,
     paired: bool | None = None,
     draws: int = 999,
+    confidence: float = 0.95,
     seed: int = 0,
 ) -> list[Distance]:
     """Every metric on the whole and on every part, buffers included.
@@ -43,6 +44,7 @@ def weight_distances(
         align: add :data:`ALIGNED`, all with all; see :mod:`certify.attacks.distances.alignment` for what it assumes.
         paired: see :func:`~certify.attacks.distances.exchange.exchange`.
         draws: relabellings.
+        confidence: of the ratio's interval.
         seed: of relabellings and bootstrap.
 
     Returns:
@@ -55,7 +57,15 @@ def weight_distances(
     if again is not None:
         own, null = moments(unlearned, retrained, by=by), moments(again, retrained, by=by)
         return [
-            against_rows(metric, part, own[part].distance(metric), null[part].distance(metric), draws=draws, seed=seed)
+            against_rows(
+                metric,
+                part,
+                own[part].distance(metric),
+                null[part].distance(metric),
+                draws=draws,
+                confidence=confidence,
+                seed=seed,
+            )
             for metric in metrics
             for part in own
         ]
@@ -64,7 +74,8 @@ def weight_distances(
     tables = [(str(metric), part, value.distance(metric)) for metric in metrics for part, value in found.items()]
     tables += [(ALIGNED, "parameters", aligned_distances(pool, pool))] if align else []
     return [
-        against_pool(name, part, matrix, first, paired=paired, draws=draws, seed=seed) for name, part, matrix in tables
+        against_pool(name, part, matrix, first, paired=paired, draws=draws, confidence=confidence, seed=seed)
+        for name, part, matrix in tables
     ]
 
 
@@ -78,6 +89,7 @@ def function_distances(
     names: Sequence[str] = FUNCTIONS,
     paired: bool | None = None,
     draws: int = 999,
+    confidence: float = 0.95,
     seed: int = 0,
 ) -> list[Distance]:
     """Distances between predictions on one part of the records.
@@ -91,6 +103,7 @@ def function_distances(
         names: of :data:`~certify.attacks.distances.functions.DISTANCES`, or "cka" for ``1 - cka``.
         paired: see :func:`~certify.attacks.distances.exchange.exchange`.
         draws: relabellings.
+        confidence: of the ratio's interval.
         seed: of relabellings and bootstrap.
 
     Raises:
@@ -106,6 +119,7 @@ def function_distances(
                 between(unlearned, retrained, **extra),
                 between(again, retrained, **extra),
                 draws=draws,
+                confidence=confidence,
                 seed=seed,
             )
             for name, between in chosen.items()
@@ -118,7 +132,16 @@ def function_distances(
         )
     pool = np.concatenate([np.asarray(unlearned, dtype=np.float64), np.asarray(retrained, dtype=np.float64)])
     return [
-        against_pool(name, part, all_pairs(between, pool, pool), len(unlearned), paired=paired, draws=draws, seed=seed)
+        against_pool(
+            name,
+            part,
+            all_pairs(between, pool, pool),
+            len(unlearned),
+            paired=paired,
+            draws=draws,
+            confidence=confidence,
+            seed=seed,
+        )
         for name, between in chosen.items()
     ]
 

@@ -30,23 +30,6 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, PurePath, torch.dty
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _OF_PYTHON = 1 << 9
 """The flag of types that are made at run time: classes."""
-_OF_CLASSES = frozenset(
-    [
-        "__dict__",
-        "__weakref__",
-        "__doc__",
-        "__module__",
-        "__annotations__",
-        "__abstractmethods__",
-        "_abc_impl",
-        "__dataclass_fields__",
-        "__dataclass_params__",
-        "__match_args__",
-        "__parameters__",
-        "__orig_bases__",
-    ]
-)
-"""What Python keeps in a class and says nothing that its functions do not say."""
 _OF_TORCH = frozenset(vars(nn.Module()))
 _INSTALLED = tuple(
     str(Path(sysconfig.get_paths()[name]).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib")

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,18 +141,32 @@ def surveyed(
 def _made(
     place: Workplace, jobs: list[Job], store: FleetStore | None, fleet: str
 ) -> Generator[tuple[Job, Made], None, None]:
-    """Blocks in order, from the store where they are there; what is made is kept at once."""
-    kept = {job.number: made for job in jobs if store is not None and (made := store.load(job, fleet)) is not None}
-    missing = [job for job in jobs if job.number not in kept]
-    with closing(place.make(missing)) as making:
+    """Blocks in order, from the store where they are there; what is made is kept at once.
+
+    No more than one block from the store is held at a time, and no weights that the store has: a fleet may be larger than memory.
+    """
+    if store is None:
+        yield from place.make(jobs)
+        return
+    if place.pool is None:
         for job in jobs:
-            if job.number in kept:
-                yield job, kept.pop(job.number)
-                continue
-            own, made = next(making)
-            if store is not None and made.failure is None:
-                store.save(place.task, own, made, fleet)
-            yield own, made
+            yield job, store.load(job, fleet) or _kept(place, job, store, fleet, place.make([job]))
+        return
+    # an executor is given what is missing before the first block is asked for: what is there is looked for twice
+    there = {job.number for job in jobs if store.load(job, fleet) is not None}
+    with closing(place.make([job for job in jobs if job.number not in there])) as making:
+        for job in jobs:
+            found = store.load(job, fleet) if job.number in there else None
+            lost = job.number in there and found is None
+            yield job, found or _kept(place, job, store, fleet, place.make([job]) if lost else making)
+
+
+def _kept(place: Workplace, job: Job, store: FleetStore, fleet: str, making: Iterator[tuple[Job, Made]]) -> Made:
+    """The next block, which is this job's, written to the store."""
+    _, made = next(making)
+    if made.failure is None:
+        store.save(place.task, job, made, fleet)
+    return replace(made, states={})
 
 
 def _tracked(blocks: Iterator[tuple[Job, Made]], count: int) -> Iterator[tuple[Job, Made]]:

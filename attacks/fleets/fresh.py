@@ -48,7 +48,7 @@ def blueprint(task: FleetTask) -> nn.Module:
 
 
 def fresh(task: FleetTask, seeds: Sequence[int], like: State, device: torch.device, numbers: Sequence[int]) -> State:
-    """Freshly initialised models.
+    """Freshly initialised models; copies of ``task.initial`` where it is given.
 
     Args:
         task: its architecture.
@@ -61,6 +61,8 @@ def fresh(task: FleetTask, seeds: Sequence[int], like: State, device: torch.devi
         ConfigurationError: the function raised something.
         InputError: it made no module, or models that differ in their tensors; a part has no ``reset_parameters``.
     """
+    if task.initial is not None:
+        return stacked([task.initial], like, [0], "initial").repeat(len(seeds)).to(device)
     build = builder(task)
     made = [seeded(build, seed, "architecture") for seed in seeds]
     return stacked(made, like, numbers, "architecture").to(device)

@@ -41,10 +41,10 @@ def free_memory() -> int:
     return max(0, min(found))
 
 
-def bytes_per_model(trainer: Trainer, like: State, records: int, backend: Backend) -> int:
+def bytes_per_model(trainer: Trainer, like: State, records: int, backend: Backend, kept: int = 0) -> int:
     """What one model of a block needs.
 
-    Its weights in up to three worlds at once, and for each model that is trained at the same time the gradient, the optimiser's memory, what the forward pass
+    Its weights in up to three worlds at once and in those that are kept until the block is done, and for each model that is trained at the same time the gradient, the optimiser's memory, what the forward pass
     keeps for the backward one (measured on one batch), and the order of a pass.
 
     Args:
@@ -52,15 +52,16 @@ def bytes_per_model(trainer: Trainer, like: State, records: int, backend: Backen
         like: one model.
         records: that one model is trained on.
         backend: how models run; in a loop only one at a time is trained.
+        kept: worlds whose weights the block keeps.
     """
     weights = sum(value.numel() * value.element_size() for value in (*like.parameters.values(), *like.buffers.values()))
     if backend == "loop" or trainer.recipe is None:
-        return 4 * weights
+        return (4 + kept) * weights
     slots = 2 if trainer.recipe.optimiser != "sgd" else int(trainer.recipe.momentum > 0)
     batch = min(records, trainer.recipe.batch_size)
     passing = kept_for_backward(trainer, like, batch)
     looking = passing * look_size(MOST[trainer.X.device.type], backend) // batch
-    return weights * (4 + slots) + max(2 * passing, looking) + 16 * records
+    return weights * (4 + kept + slots) + max(2 * passing, looking) + 16 * records
 
 
 def kept_for_backward(trainer: Trainer, like: State, batch: int) -> int:

@@ -37,9 +37,12 @@ class FleetTask:
         ids: names of the records, (N,); their positions where none are given.
         identity: a text that stands for what the store cannot read of ``architecture``, ``train`` or the unlearner (a file they
             load, an object without source). Change it when that changes.
+        initial: weights that every model starts from, a module of the architecture; models then differ by the order of their
+            records alone. None starts each from weights of its own.
 
     Raises:
         ArgumentError, InputError: arguments of other types, lengths that differ, numbers that are not finite.
+        ConfigurationError: ``initial`` beside a ``train`` function, which starts by itself.
     """
 
     architecture: Callable[[], nn.Module] | nn.Module
@@ -50,6 +53,7 @@ class FleetTask:
     device: str = "cpu"
     ids: Any = None
     identity: str = ""
+    initial: nn.Module | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.architecture):
@@ -60,6 +64,12 @@ class FleetTask:
             )
         if self.train is not None and not callable(self.train):
             raise ArgumentError(f"must be a function, not {shown(self.train)}", where="train", mend="give a function")
+        if self.initial is not None:
+            require_type(self.initial, nn.Module, "initial", "give a module of the architecture")
+        if self.initial is not None and self.train is not None:
+            raise ConfigurationError(
+                "a train function starts by itself", where="initial", mend="leave it out, or give a recipe instead"
+            )
         for name in ("loss", "device", "identity"):
             require_type(getattr(self, name), str, name, "give a text")
         loss_named(self.loss)

@@ -13,6 +13,7 @@ from certify.attacks.fleets.memory import block_size, bytes_per_model, fits
 from certify.attacks.fleets.ordinary import undisturbed
 from certify.attacks.fleets.plan import FleetPlan, FleetTask
 from certify.attacks.fleets.training import Backend, Trainer
+from certify.attacks.observations import WORLDS
 from certify.core.errors import CertifyError, ConfigurationError
 from certify.models.networks.recipe import Recipe
 from certify.models.networks.state import State
@@ -66,7 +67,9 @@ def survey(task: FleetTask, plan: FleetPlan, sizes: Sequence[int]) -> Survey:
         trainer, like = prepare(task, plan, device)
         trial = _Trial(task, plan, trainer, like)
         ways: tuple[Backend, Backend] = ("vmap", "loop")
-        need = {way: bytes_per_model(trainer, like, max(sizes), way) for way in ways}
+        # weights that are kept lie in main memory: on a GPU they take nothing of what is counted here
+        kept = len(plan.worlds or WORLDS) if plan.keep_parameters and device.type == "cpu" else 0
+        need = {way: bytes_per_model(trainer, like, max(sizes), way, kept) for way in ways}
         block = min(plan.block or block_size(len(sizes), need[_lightest(plan)], device), len(sizes))
         together = min(block, plan.block or fits(need["vmap"], device))
         while True:

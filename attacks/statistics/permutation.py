@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
+from certify.attacks.distances.exchange import energy
 from certify.core.arguments import as_whole
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import ArgumentError, InputError
@@ -75,15 +76,6 @@ def arrangements(first: AnyArray, permutations: int, seed: int) -> tuple[FloatAr
     return np.concatenate([chosen[None].astype(float), chosen[order].astype(float)]), False
 
 
-def _between(matrix: FloatArray, groups: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Sums of the matrix within the first group, within the second and between them, for each arrangement."""
-    product = groups @ matrix
-    own = np.einsum("ak,ak->a", product, groups)
-    rows = groups @ matrix.sum(axis=1)
-    across = rows - own
-    return own, float(matrix.sum()) - own - 2 * across, across
-
-
 def _rank(values: FloatArray) -> Comparison:
     margin = _TIE * float(np.abs(values).max())
     at_least = int((values >= values[0] - margin).sum())
@@ -128,8 +120,7 @@ def _unbiased(matrix: FloatArray, first: AnyArray, permutations: int, seed: int)
     n, k = int(groups[0].sum()), len(matrix)
     if min(n, k - n) < 2:
         raise InputError("a group has one model", where="groups", mend="give two or more of each world")
-    own, other, across = _between(matrix, groups)
-    return np.asarray(own / (n * (n - 1)) + other / ((k - n) * (k - n - 1)) - 2 * across / (n * (k - n)))
+    return -energy(matrix, groups > 0)
 
 
 def median_kernel(distances: AnyArray) -> FloatArray:

@@ -74,7 +74,7 @@ def audit_coins(loaded: LoadedSpec, review: "Review", plan: Plan) -> RequestAudi
     """Scores of canaries by the model under review, in standard deviations from retrained models' mean; then the bets.
 
     Raises:
-        InputError: canaries of another shape than the records, or a file that does not fit.
+        InputError: canaries of another shape than the records, a file that does not fit, or canaries among the retained records.
     """
     canaries = read_canaries(loaded, ("X", "y"))
     X, y = canaries.arrays["X"], canaries.arrays["y"]
@@ -85,10 +85,36 @@ def audit_coins(loaded: LoadedSpec, review: "Review", plan: Plan) -> RequestAudi
             where=canaries.record.path,
             mend="prepare both alike",
         )
+    _require_not_retained(canaries, review)
     mine, null = (_phi(review, state, X, y) for state in (review.released, review.retrained))
+    return judged(canaries, _in_deviations(mine[0], null), plan)
+
+
+def _in_deviations(mine: FloatArray, null: FloatArray) -> FloatArray:
+    """phi (m,) in deviations from the mean of retrained models (J, m); of a single one, as it differs from that."""
+    if len(null) < 2:
+        return np.asarray(mine - null[0])
     spread = null.std(axis=0, ddof=1)
-    scores = (mine[0] - null.mean(axis=0)) / np.maximum(spread, max(float(np.median(spread)), 1e-12) * 0.1)
-    return judged(canaries, scores, plan)
+    return np.asarray((mine - null.mean(axis=0)) / np.maximum(spread, max(float(np.median(spread)), 1e-12) * 0.1))
+
+
+def _require_not_retained(canaries: Canaries, review: "Review") -> None:
+    """What is retained must not depend on the coins, or an honest retraining tells them: records that a coin lets stay are no canaries.
+
+    Raises:
+        InputError: records of the file are among those that are retained.
+    """
+    task = review.inputs.task
+    records, labels = np.asarray(task.X), np.asarray(task.y)
+    X, y = canaries.arrays["X"].astype(records.dtype), canaries.arrays["y"].astype(labels.dtype)
+    retained = {records[row].tobytes() + labels[row].tobytes() for row in review.retained}
+    found = sum(one.tobytes() + label.tobytes() in retained for one, label in zip(X, y, strict=True))
+    if found:
+        raise InputError(
+            f"{found} of {len(X)} canaries are among the retained records, which then depend on the coins",
+            where=canaries.record.path,
+            mend="plant records that are deleted if their coin shows 1 and never used if it shows 0",
+        )
 
 
 def audit_given_coins(loaded: LoadedSpec, scores: Scores, plan: Plan) -> RequestAudit:
@@ -108,8 +134,7 @@ def audit_given_coins(loaded: LoadedSpec, scores: Scores, plan: Plan) -> Request
         )
     mine = scores.release[rows]
     if scores.fleet.has("retrained"):
-        null = scores.fleet.get("retrained")[:, rows]
-        mine = (mine - null.mean(axis=0)) / np.maximum(null.std(axis=0), 1e-6)
+        mine = _in_deviations(mine, scores.fleet.get("retrained")[:, rows])
     return judged(canaries, mine, plan)
 
 

@@ -71,7 +71,10 @@ def _fleets(fleets: Fleets, plan: Plan) -> Iterator[_Fleet]:
     if (plan.request or plan.coins) and not fleets.loaded.spec.release.retrained:
         fleets.require_training()
         rows, how = fleets.assignment_of_this_request(), fleets.plan_of_this_request()
-        yield _Fleet(("retrained models of this request",), rows, how, None)
+        names = ("retrained models of this request",)
+        if "parameter-distance" in plan.request and fleets.couples:
+            names = (*names, "retrained from the initial weights")
+        yield _Fleet(names, rows, how, None)
 
 
 def _costs(fleets: Fleets, trained: Iterable[_Fleet], store: FleetStore | None = None) -> dict[str, Cost]:

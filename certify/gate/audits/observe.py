@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from certify.attacks.fleets.store import FleetStore
 from certify.attacks.observations import Cell, Observations
 from certify.core.arrays import IntArray
 from certify.core.errors import ArgumentError, ConfigurationError, InputError
+from certify.gate.audits.frozen import architecture_for
 from certify.gate.audits.method import Method
 from certify.gate.audits.plan import Plan, forget_share, pool_size
 from certify.gate.load import LoadedSpec
@@ -32,6 +33,8 @@ _BYTES = {"float32": 4, "float64": 8}
 
 RETRAINED_SEED = 1_000_003
 """Added to the audit's seed for the fleet of this very request, so that it shares no training with the other."""
+COUPLED_SEED = 1_000_033
+"""The same for models of this very request that begin with the original's initial weights."""
 
 
 @dataclass(eq=False)
@@ -67,7 +70,7 @@ class Fleets:
         """The records and the architecture."""
         task = self.inputs.task
         return FleetTask(
-            self.inputs.build,
+            architecture_for(self.loaded, self.inputs),
             task.X,
             task.y,
             loss=task.loss,
@@ -173,11 +176,12 @@ class Fleets:
             mend = "ask for fewer models, or leave out attacks that need more than phi"
             raise InputError(error.what, where=f"{self.loaded.path}: audit.{key}", mend=mend) from None
 
-    def plan_of_this_request(self) -> FleetPlan:
+    def plan_of_this_request(self, *, coupled: bool = False) -> FleetPlan:
         """How retrained models of the actual request are trained: other seeds than those of the other fleets."""
         given = self.loaded.spec.audit
         assert given is not None
-        return self.fleet_plan(worlds=("retrained",), keep_parameters=True, seed=given.seed + RETRAINED_SEED)
+        seed = given.seed + (COUPLED_SEED if coupled else RETRAINED_SEED)
+        return self.fleet_plan(worlds=("retrained",), keep_parameters=True, seed=seed)
 
     def assignment_of_this_request(self) -> Any:
         """The request as it was made, for each of them.
@@ -202,9 +206,19 @@ class Fleets:
         given = self.loaded.spec.audit
         return None if given is None or given.cache is None else self.loaded.resolve(given.cache)
 
-    def of_this_request(self) -> State:
-        """Retrained models of the actual request: other seeds, the same retained records."""
-        assignment, plan = self.assignment_of_this_request(), self.plan_of_this_request()
+    @property
+    def couples(self) -> bool:
+        """Whether retrained models can begin with the weights that the original began with: they are named, and a recipe trains."""
+        return self.inputs.task.initial is not None and self.inputs.task.train is None
+
+    def of_this_request(self, *, coupled: bool = False) -> State:
+        """Retrained models of the actual request: other seeds, the same retained records.
+
+        Args:
+            coupled: they begin with ``training.initial``, and differ by the order of records alone; else each with weights of its own.
+        """
+        assignment, plan = self.assignment_of_this_request(), self.plan_of_this_request(coupled=coupled)
+        task = replace(self.task, initial=self.inputs.task.initial) if coupled else self.task
         store = self.store()
         if store is None:
             raise ConfigurationError(
@@ -212,7 +226,7 @@ class Fleets:
                 where=f"{self.loaded.path}: audit.cache",
                 mend="name one",
             )
-        run_fleet(self.task, plan, assignment, None, store=store, executor=self.executor)
+        run_fleet(task, plan, assignment, None, store=store, executor=self.executor)
         files = store.weights["retrained"]
         modules = [load_network(files[number], self.inputs.build())[0] for number in sorted(files)]
         return State.of(*modules)
@@ -223,15 +237,18 @@ class _Counted(FleetStore):
     """A store that counts what it is asked for, and finds nothing where everything is to be made anew."""
 
     fleets: Fleets | None = None
+    counted: set[tuple[str, tuple[int, ...]]] = field(default_factory=set)
 
     def load(self, job: Any, fleet: str) -> Any:
         """The block, unless the run begins anew."""
         assert self.fleets is not None
         found = None if self.fleets.restart else super().load(job, fleet)
-        trainings = len(job.models) * sum(world != "unlearned" for world in job.worlds)
-        self.fleets.trained += trainings
-        self.fleets.kept += trainings if found is not None else 0
         self.fleets.blocks += found is not None
+        if (fleet, job.models) not in self.counted:  # a block may be asked for twice
+            self.counted.add((fleet, job.models))
+            trainings = len(job.models) * sum(world != "unlearned" for world in job.worlds)
+            self.fleets.trained += trainings
+            self.fleets.kept += trainings if found is not None else 0
         return found
 
     def save(self, task: FleetTask, job: Any, made: Any, fleet: str) -> None:

@@ -1,15 +1,23 @@
 """The model under review and retrained models of its very request, loaded and compared."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import softmax
 
 from certify.attacks.audits.findings import Finding
-from certify.attacks.audits.request import RequestAudit, audit_distances, audit_release, predicted_p, require_retrained
+from certify.attacks.audits.request import (
+    RequestAudit,
+    Start,
+    audit_distances,
+    audit_release,
+    predicted_p,
+    require_retrained,
+)
 from certify.attacks.distances import function_distances, weight_distances
-from certify.attacks.distances.parameters import Metric
+from certify.attacks.distances.parameters import Metric, moments
 from certify.attacks.registry import ATTACKS
 from certify.attacks.relearning import Curve, relearn
 from certify.attacks.scores.phi import phi
@@ -44,6 +52,7 @@ class Review:
         record: its file.
         retrained: J models without the forgotten records.
         original: the model before the deletion; None where it is not named.
+        coupled: J models retrained from the original's initial weights; None where those are not named, or nothing is trained.
         curves: of relearning, by name of the models.
         left_out: what could not be looked at.
     """
@@ -53,6 +62,7 @@ class Review:
     record: FileRecord
     retrained: State
     original: State | None
+    coupled: State | None = None
     curves: dict[str, Curve] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
 
@@ -77,6 +87,9 @@ class Review:
             retrained = State.of(*named)
         else:
             retrained = fleets.of_this_request()
+        coupled = None
+        if "parameter-distance" in fleets.plan.request and not release.retrained and fleets.couples:
+            coupled = fleets.of_this_request(coupled=True)
         original = None if inputs.original is None else State.of(inputs.task.model)
         device = inputs.task.place()
         return cls(
@@ -85,6 +98,7 @@ class Review:
             record,
             retrained.to(device),
             None if original is None else original.to(device),
+            None if coupled is None else coupled.to(device),
         )
 
     def audits(self, plan: Plan, given: AuditSpec) -> list[RequestAudit]:
@@ -136,22 +150,34 @@ class Review:
         )
 
     def _distances(self, name: str, plan: Plan, given: AuditSpec) -> RequestAudit:
-        measure = self._weights if name == "parameter-distance" else self._predictions
+        confidence, start = 1 - plan.alpha, None
+        if name == "function-distance":
+            measure = partial(self._predictions, confidence)
+        else:
+            start = self._start(confidence)
+            references = self.retrained if self.coupled is None or start is None or not start.shared else self.coupled
+            measure = partial(_weights, references, confidence)
         found = measure(self.released)
         twins = [] if self.original is None else measure(self.original)
         by_part = {(one.name, one.part): one for one in twins}
-        return audit_distances(name, found, by_part, limit=given.max_distance_ratio, confidence=1 - plan.alpha)
+        return audit_distances(name, found, by_part, limit=given.max_distance_ratio, confidence=confidence, start=start)
 
-    def _weights(self, state: State) -> list[Any]:
-        found = weight_distances(state, self.retrained, metrics=_DISTANCES)
-        return sorted(found, key=lambda one: (one.part != "whole", one.name != "l2"))
+    def _start(self, confidence: float) -> Start | None:
+        """Whether the model under review began with the initial weights, seen from models that did."""
+        if self.coupled is None:
+            return None
+        one, many = (
+            moments(models, self.coupled, pairs="all")["whole"].distance("l2")
+            for models in (self.released, self.retrained)
+        )
+        return Start.of(one[0], many, confidence)
 
-    def _predictions(self, state: State) -> list[Any]:
+    def _predictions(self, confidence: float, state: State) -> list[Any]:
         kept = stream(0, "retained sample").permutation(self.retained)[:_SAMPLE]
         found = []
         for part, rows in (("forget", self.forgotten), ("retain", np.sort(kept))):
             one, many = (softmax(np.stack(self._logits(models, rows)), axis=-1) for models in (state, self.retrained))
-            found += function_distances(one, many, part=part)
+            found += function_distances(one, many, part=part, confidence=confidence)
         return sorted(found, key=lambda one: (one.part != "forget", one.name != "js"))
 
     def _relearning(self, plan: Plan) -> list[RequestAudit]:
@@ -169,6 +195,11 @@ class Review:
         mine, null = float(self.curves["unlearned"].area[0]), self.curves["retrained"].area
         spread = float(np.std(null, ddof=1))
         return [RequestAudit((_relearning_finding(mine, null, spread, plan),), ())]
+
+
+def _weights(references: State, confidence: float, state: State) -> list[Any]:
+    found = weight_distances(state, references, metrics=_DISTANCES, confidence=confidence)
+    return sorted(found, key=lambda one: (one.part != "whole", one.name != "l2"))
 
 
 def _relearning_finding(mine: float, null: FloatArray, spread: float, plan: Plan) -> Finding:

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from certify.attacks.audits.request import audit_release, predicted_p
+from certify.attacks.audits.request import audit_distances, audit_release, predicted_p
+from certify.attacks.distances import Distance, Stack, against_pool
+from certify.attacks.distances.parameters import moments
+from certify.attacks.estimates import Estimate
 from certify.core.arrays import FloatArray
 from certify.core.errors import TooLittlePowerError
 from certify.core.verdict import Verdict
@@ -72,3 +75,61 @@ def test_the_prediction_is_students_and_a_null_without_spread_proves_little() ->
 def test_constant_scores_are_no_trouble() -> None:
     found = audit_release(np.zeros(5), np.zeros((6, 5)), np.ones(5), **LIMIT)
     assert all(np.isfinite(one.p_value) for one in found.findings)
+
+
+def test_what_the_original_itself_would_pass_is_passed_by_none() -> None:
+    """The original is told apart by its mean and yet within the limit: a model within it shows nothing."""
+    rng = np.random.default_rng(3)
+    models = phis(rng, 22, 0.0)
+    original = models[1] + 0.7
+    found = audit_release(models[0], models[2:], original, fpr=0.05, limit=0.9, confidence=0.95)
+    assert found.controls[0].p_value < 0.05
+    assert {one.verdict for one in found.findings} == {None}
+    assert "within the limit too" in found.findings[0].note
+    strict = audit_release(models[0], models[2:], models[1] + 4.0, fpr=0.05, limit=0.5, confidence=0.95)
+    assert {one.verdict for one in strict.findings} == {Verdict.PASS}
+
+
+def distance(value: float, lower: float, upper: float, null: FloatArray) -> Distance:
+    """A distance of one model with the ratio's interval."""
+    ratio = Estimate(value, lower, upper, 0.95, "by hand", 1)
+    return Distance("l2", "whole", value, np.array([value]), null, 1.0, ratio, 0.05, 0.05, "by hand", (1, len(null)))
+
+
+def test_nor_by_a_distance() -> None:
+    null = 1 + 0.01 * np.random.default_rng(0).normal(size=20)
+    near, off, far = distance(1.0, 0.98, 1.02, null), distance(1.1, 1.08, 1.12, null), distance(2.0, 1.9, 2.1, null)
+    judged = {
+        name: audit_distances(
+            "parameter-distance", [one], {("l2", "whole"): original}, limit=1.25, confidence=0.95
+        ).findings[0]
+        for name, (one, original) in {
+            "identity": (off, off),
+            "close": (near, off),
+            "beyond": (far, off),
+            "shown": (near, far),
+        }.items()
+    }
+    assert {name: one.verdict for name, one in judged.items()} == {
+        "identity": None,
+        "close": None,
+        "beyond": Verdict.FAIL,
+        "shown": Verdict.PASS,
+    }
+    assert "within the limit too" in judged["close"].note
+
+
+@pytest.mark.parametrize("retrained", [5, 8])
+def test_the_distance_of_one_more_retrained_model_is_told_apart_no_more_often_than_the_level(retrained: int) -> None:
+    rng, runs, hits = np.random.default_rng(retrained), 1000, 0
+    for _ in range(runs):
+        models = Stack({"w": rng.normal(size=(retrained + 1, 30))})
+        matrix = moments(models, models, pairs="all")["whole"].distance("l2")
+        found = audit_distances(
+            "parameter-distance", [against_pool("l2", "whole", matrix, 1, draws=9)], {}, limit=1.25, confidence=0.95
+        )
+        hits += found.findings[0].p_value <= 0.05
+    assert (
+        hits <= 70
+    )  # at 5 % more than 70 have probability 0.003; from distances among retrained ones alone it was 8 %
+    assert hits >= 30
