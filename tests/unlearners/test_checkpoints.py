@@ -115,9 +115,10 @@ def test_a_checkpoint_of_a_task_with_other_settings_is_refused(other, tmp_path):
 def test_a_checkpoint_of_another_version_is_refused(tmp_path, monkeypatch):
     path, task, method = tmp_path / "run.checkpoint", fitting("fine-tune"), quick("fine-tune", epochs=4)
     request = Request.at(task, np.arange(5))
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
+    with monkeypatch.context() as patch:
         patch.setattr(running, "version", lambda _: "0.0.1")
-        method.forget(task, request, checkpoint=Dying(path, 2))
+        with pytest.raises(KilledError):
+            method.forget(task, request, checkpoint=Dying(path, 2))
     with pytest.raises(InputError, match=r"is the checkpoint of another run \(.* or version\)"):
         method.forget(task, request, checkpoint=Checkpoint(path))
 

@@ -118,11 +118,11 @@ def check_fresh(state: State, original: State, where: str, kept: frozenset[str] 
     Raises:
         InputError: names the first tensor that survived, or other tensors than the original's.
     """
-    if {n: v.shape[1:] for n, v in state.parameters.items()} != {
-        n: v.shape[1:] for n, v in original.parameters.items()
-    }:
+    if _shapes(state) != _shapes(original):
         raise InputError(
-            "makes a model with other tensors than the original's", where=where, mend="give the original's own"
+            "makes a model with other tensors than the original's",
+            where=where,
+            mend="give one of the original's own architecture and type of numbers",
         )
     for name, value in state.parameters.items():
         old = original.parameters[name].to(value.device)
@@ -133,3 +133,7 @@ def check_fresh(state: State, original: State, where: str, kept: frozenset[str] 
                 where=where,
                 mend="make a new model in it, without loading a checkpoint",
             )
+
+
+def _shapes(state: State) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (value.shape[1:], value.dtype) for name, value in state.parameters.items()}
