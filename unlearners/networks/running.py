@@ -185,7 +185,10 @@ def _environment(device: torch.device) -> dict[str, str]:
 @contextmanager
 def _undisturbed(device: torch.device, seed: int) -> Iterator[None]:
     """Gradients on, global generators seeded; everything as found afterwards, also after an error."""
-    with seeded_generators(seed, device), torch.inference_mode(mode=False), torch.enable_grad():
+    quiet = np.errstate(
+        over="ignore", divide="ignore", invalid="ignore"
+    )  # what is not finite is refused where it matters
+    with seeded_generators(seed, device), torch.inference_mode(mode=False), torch.enable_grad(), quiet:
         yield
 
 
