@@ -46,7 +46,7 @@ def test_no_knob_is_infinite(name, knob):
 def test_the_largest_and_the_smallest_number(name, knob, value):
     said, result = outcome(name, {knob: value}, fitting(name))
     if result is None:
-        assert said.startswith(name) or "gradient: has shape" in said
+        assert said.startswith((name, "gradient: has shape", "cubic step: "))
         assert "\n" not in said
     else:
         assert all(bool(value.isfinite().all()) for value in result.model.parameters())
