@@ -189,7 +189,7 @@ class Unlearner(metaclass=_Strict):
             require_type(starts, State, "starts", "give a State of one model a request, or leave it out")
         if checkpoint is not None:
             require_type(checkpoint, Checkpoint, "checkpoint", "give a Checkpoint(path), or leave it out")
-        requests, seeds = _listed(requests, seeds)
+        requests, seeds = listed(requests, seeds)
         if budget is not None:
             require_type(budget, Budget, "budget", "give a Budget, or leave it out")
         for request in requests:
@@ -260,7 +260,7 @@ def refuse_kind(name: str, kind: Kind, *, fits: bool) -> None:
         )
 
 
-def _listed(requests: object, seeds: object) -> tuple[list[Request], list[int]]:
+def listed(requests: object, seeds: object) -> tuple[list[Request], list[int]]:
     """The requests, and a seed for each, as lists.
 
     Raises:

@@ -19,7 +19,7 @@ from certify.core.arguments import shown
 from certify.core.arrays import AnyArray, IntArray
 from certify.core.errors import CertifyError, InputError
 from certify.core.foreign import foreign
-from certify.models.networks.state import State
+from certify.models.networks.state import State, number_kind
 
 _SHORTAGES = ("can't allocate memory", "not enough memory", "out of memory", "_STATUS_ALLOC_FAILED")
 """In torch's messages: the allocators of Linux and Windows, CUDA, and its libraries."""
@@ -251,7 +251,7 @@ def prepare(task: FleetTask, plan: FleetPlan, device: torch.device) -> tuple[Tra
     """
     module = blueprint(task)
     like = State.of(module)
-    kind = next(value.dtype for value in module.parameters())
+    kind = number_kind(module)
     X, y = task.tensors(kind, device)
     check_task(task, plan, _one_output(module, X[:1].cpu()))
     bf16 = plan.precision == "bf16"

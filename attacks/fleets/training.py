@@ -34,7 +34,7 @@ from certify.core.streams import stream
 from certify.models.networks.losses import loss_named
 from certify.models.networks.network import Loss
 from certify.models.networks.recipe import Recipe
-from certify.models.networks.state import State
+from certify.models.networks.state import State, number_kind
 
 Backend = Literal["vmap", "loop"]
 
@@ -259,7 +259,7 @@ class Trainer:
 
     @property
     def _kind(self) -> torch.dtype:
-        return next(self.training.parameters()).dtype
+        return number_kind(self.training)
 
     def _losses(self) -> Loss:
         """Losses of records; cross-entropy of classes by torch's own kernel, which is quicker than ours and the same number."""

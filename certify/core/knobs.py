@@ -1,5 +1,6 @@
 """Settings as frozen dataclasses: each field is a knob whose annotation holds its type and range."""
 
+import math
 from collections.abc import Hashable
 from dataclasses import fields
 from functools import cache
@@ -13,7 +14,8 @@ from certify.core.names import did_you_mean
 def check_knobs(value: Any, where: str) -> None:
     """Check every field of a dataclass instance against its annotation, ranges in ``Annotated[..., Field(...)]`` included.
 
-    Numbers are not read from text and true is no number; an int is taken for a float.
+    Numbers are not read from text and true is no number; an int is taken for a float. No setting is infinite, unless it is so
+    by default.
 
     Raises:
         ConfigurationError: names the knob, its value and what is allowed.
@@ -30,6 +32,12 @@ def check_knobs(value: Any, where: str) -> None:
                 where=f"{where}.{knob.name}",
                 mend=f"the default is {knob.default}",
             ) from None
+        if isinstance(given, float) and math.isinf(given) and given != knob.default:
+            raise ConfigurationError(
+                f"{shown(given)} makes no sense (input should be a finite number)",
+                where=f"{where}.{knob.name}",
+                mend=f"the default is {knob.default}",
+            )
 
 
 def check_names(kind: type[Any], given: Any, where: str) -> None:

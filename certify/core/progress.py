@@ -85,8 +85,16 @@ def track(items: Iterable[Item], description: str) -> Iterator[Item]:
     yield from _tracked(items, description, bars)
 
 
+def _length(items: Iterable[object]) -> int | None:
+    """Their number, where it is known and a length can be that large."""
+    try:
+        return len(items) if isinstance(items, Sized) else None
+    except OverflowError:
+        return None
+
+
 def _tracked(items: Iterable[Item], description: str, bars: _Bars) -> Iterator[Item]:
-    total = len(items) if isinstance(items, Sized) else None
+    total = _length(items)
     started, task = time.monotonic(), None
     try:
         for done, item in enumerate(items, start=1):

@@ -35,12 +35,26 @@ def test_what_fits_passes(given):
         ({"way": "left"}, r"here\.way: 'left'"),
         ({"on": 1}, r"here\.on: 1"),
         ({"limit": -1.0}, r"here\.limit: -1 makes"),
+        (
+            {"lr": float("inf")},
+            r"here\.lr: inf makes no sense \(input should be a finite number\); the default is 0\.1",
+        ),
+        ({"limit": float("inf")}, r"here\.limit: inf makes no sense .*; the default is None"),
         ({"limit": [1.0]}, r"here\.limit: a list makes no sense"),
     ],
 )
 def test_what_does_not_fit_is_named(given, named):
     with pytest.raises(ConfigurationError, match=named):
         check_knobs(Settings(**given), "here")
+
+
+def test_what_is_infinite_by_default_may_be():
+    @dataclass(frozen=True)
+    class Open:
+        most: Annotated[float, Field(gt=0)] = float("inf")
+
+    check_knobs(Open(), "here")
+    check_knobs(Open(most=2.0), "here")
 
 
 @pytest.mark.parametrize(

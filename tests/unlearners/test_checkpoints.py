@@ -1,15 +1,22 @@
 """A run that was killed goes on where it was, and ends with the same bits."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from every_method import fitting, quick
 from small_networks import convolutional_task, perceptron_task
+from torch import nn
 
 from certify import unlearners
 from certify.core.errors import InputError
-from certify.models.networks import State
+from certify.models.networks import Recipe, State
 from certify.unlearners import Request
+from certify.unlearners.networks import running
 from certify.unlearners.networks.checkpoint import Checkpoint, pack, unpack
+from certify.unlearners.networks.meter import NetworkMeter
 
 CPU = torch.device("cpu")
 
@@ -71,6 +78,76 @@ def test_another_runs_checkpoint_is_refused(tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match="is a damaged checkpoint"):
         unlearners.get("fine-tune")().forget(task, request, checkpoint=Checkpoint(path))
+
+
+def other_tasks():
+    """The same records, request and start, and something else that the result hangs on."""
+    task = fitting("fine-tune")
+    bent = copy.deepcopy(task.model)
+    bent.bend = nn.ReLU()
+    dropped = copy.deepcopy(task.model)
+    dropped.bend = nn.Sequential(nn.Tanh(), nn.Dropout(0.5))
+    return {
+        "loss": replace(task, loss="squared"),
+        "what moves": replace(task, trainable=("head.*",)),
+        "head": replace(task, head="hidden"),
+        "weights before training": replace(task, initial=task.model),
+        "held-out records": replace(task, held_out=None),
+        "a layer without weights": replace(task, model=bent, initial=bent),
+        "a layer of training alone": replace(task, model=dropped, initial=dropped),
+        "recipe": replace(task, recipe=Recipe("sgd", lr=0.1)),
+        "inputs": replace(task, X=task.X + 1e-3),
+        "targets": replace(task, y=(task.y + 1) % 3),
+    }
+
+
+@pytest.mark.parametrize("other", other_tasks())
+def test_a_checkpoint_of_a_task_with_other_settings_is_refused(other, tmp_path):
+    path, task, method = tmp_path / "run.checkpoint", fitting("fine-tune"), quick("fine-tune", epochs=4)
+    with pytest.raises(KilledError):
+        method.forget(task, Request.at(task, np.arange(5)), checkpoint=Dying(path, 2))
+    content, task = path.read_bytes(), other_tasks()[other]
+    with pytest.raises(InputError, match="is the checkpoint of another run"):
+        method.forget(task, Request.at(task, np.arange(5)), checkpoint=Checkpoint(path))
+    assert path.read_bytes() == content
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path, monkeypatch):
+    path, task, method = tmp_path / "run.checkpoint", fitting("fine-tune"), quick("fine-tune", epochs=4)
+    request = Request.at(task, np.arange(5))
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "version", lambda _: "0.0.1")
+        with pytest.raises(KilledError):
+            method.forget(task, request, checkpoint=Dying(path, 2))
+    with pytest.raises(InputError, match=r"is the checkpoint of another run \(.* or version\)"):
+        method.forget(task, request, checkpoint=Checkpoint(path))
+
+
+def test_a_checkpoint_whose_pass_is_never_made_gives_no_result(tmp_path, monkeypatch):
+    """As after a change of the method: skipping all that was done, it would return the original."""
+    path, task, method = tmp_path / "run.checkpoint", fitting("fine-tune"), quick("fine-tune", epochs=4)
+    request, plain = Request.at(task, np.arange(5)), NetworkMeter.passes
+    with pytest.raises(KilledError):
+        method.forget(task, request, checkpoint=Dying(path, 4))
+    monkeypatch.setattr(
+        NetworkMeter, "passes", lambda self, records, **more: plain(self, records, **{**more, "epochs": 3})
+    )
+    with pytest.raises(InputError, match="was written at a pass that this run does not make; start afresh with"):
+        method.forget(task, request, checkpoint=Checkpoint(path))
+
+
+def test_what_was_warned_of_before_a_kill_is_warned_of_after_it(tmp_path):
+    task = fitting("fine-tune", statistics=True)
+    request = Request.at(task, np.arange(2, 33))  # two are left: each pass is one batch of one record
+    method = quick("fine-tune", epochs=3, batch_size=1)
+    whole = method.forget(task, request).evidence.warnings
+    with pytest.raises(KilledError):
+        method.forget(task, request, checkpoint=Dying(tmp_path / "run", 3))
+    saved = unpack((tmp_path / "run").read_bytes(), "here", CPU)
+    assert [text for text in whole if "a batch of one record" in text] == [
+        text for text in saved["warnings"] if "a batch of one record" in text
+    ]
+    assert any("a batch of one record" in text for text in whole)
 
 
 def test_what_is_packed_is_unpacked():

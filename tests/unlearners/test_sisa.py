@@ -13,7 +13,7 @@ from torch import nn
 from wrong_labels import accuracies, after, mislabelled
 
 from certify import unlearners
-from certify.core.errors import BudgetExceededError, ConfigurationError, InputError
+from certify.core.errors import ArgumentError, BudgetExceededError, ConfigurationError, InputError
 from certify.models.networks import Recipe
 from certify.unlearners import Budget, Claim, Request
 from certify.unlearners.methods.sisa import Sisa
@@ -214,6 +214,63 @@ def test_what_cannot_be_done_is_said_in_one_line():
         Sisa(shards=2).forget_fleet(ready, [request], starts=ready.checkpoints[0])
     with pytest.raises(InputError, match="forgotten before this task was prepared"):
         Sisa(shards=2).forget(task, request.then(task, np.array([9])))
+
+
+@pytest.mark.parametrize("build", [perceptron, Convolutional])
+def test_request_after_request_through_the_disk_is_training_without_them_all_bit_for_bit(tmp_path, build):
+    """Records of one shard and of others, early and late slices; what was forgotten is poisoned before the next request."""
+    method, task = Sisa(shards=3, slices=3), task_of(build)
+    state, gone, path = method.prepare(task, seed=5), np.empty(0, dtype=int), tmp_path / "state.safetensors"
+    shard, part = assignment(state, 5, 3, 3)
+    first = np.flatnonzero((shard == 0) & (part == 2))[:1]  # late, then early in the same shard, then elsewhere
+    for now in (first, np.flatnonzero((shard == 0) & (part == 0))[:2], np.flatnonzero(shard == 2)[:3]):
+        result = method.forget(state, Request.at(state, now))
+        gone = np.union1d(gone, now)
+        never = method.prepare(task_of(build, np.setdiff1d(np.arange(120), gone)), seed=5)
+        assert same(result.model, never.model)
+        for mine, theirs in zip(result.state.checkpoints, never.checkpoints, strict=True):
+            assert [mine.digest(s) for s in range(3)] == [theirs.digest(s) for s in range(3)]
+        assert result.evidence.reads["forget"].records == 0
+        X = np.asarray(task.X).copy()
+        X[gone] = 1e6
+        state = load(path, replace(task, X=X), save(path, result.state))
+        assert np.flatnonzero(~state.alive).tolist() == gone.tolist()
+    for again in gone:
+        with pytest.raises(InputError, match="no member"):
+            method.forget(state, Request.at(state, np.array([again])))
+
+
+def test_a_replay_by_another_training_is_refused(tmp_path):
+    """It would not be what training from nothing gives, which the claim says."""
+    path, task, request = tmp_path / "state.safetensors", task_of(), Request.at(task_of(), np.arange(3))
+    ready = Sisa(shards=2).prepare(task, seed=0)
+    save(path, ready)
+    for other in ({"recipe": replace(RECIPE, lr=0.02)}, {"recipe": None}, {"trainable": ("2.*",)}):
+        with pytest.raises(InputError, match="was trained by another recipe or loss, or moved other parameters"):
+            load(path, replace(task, **other))
+    with pytest.raises(ConfigurationError, match="2 shards and 2 slices, 3 passes a stage; use the same knobs"):
+        Sisa(shards=2, epochs=1).forget(ready, request)
+    kept = Sisa(shards=2, epochs=1).prepare(task, seed=0)
+    with pytest.raises(ConfigurationError, match="1 passes a stage"):
+        Sisa(shards=2).forget(kept, request)
+    assert Sisa(shards=2, epochs=3).forget(ready, request).claim == Claim.EXACT  # three is what the recipe means
+
+
+def test_what_is_no_fleet_is_refused_in_one_line():
+    method, task = Sisa(shards=2), task_of()
+    request = Request.at(task, np.arange(3))
+    with pytest.raises(ConfigurationError, match="2 requests and 1 seeds do not fit"):
+        method.forget_fleet(task, [request, request], seeds=[1])
+    with pytest.raises(ConfigurationError, match="0 requests"):
+        method.forget_fleet(task, [])
+    for wrong in (request, [np.arange(3)]):
+        with pytest.raises(ArgumentError, match="requests"):
+            method.forget_fleet(task, wrong)
+    with pytest.raises(ArgumentError, match="budget"):
+        method.forget(task, request, 3)
+    for name in ("shards", "slices"):
+        with pytest.raises(ConfigurationError, match=rf"sisa\.{name}: 1e30 {name} for 120 records"):
+            Sisa(**{name: 10**30}).prepare(task)
 
 
 def test_each_of_a_fleet_is_what_it_is_alone():

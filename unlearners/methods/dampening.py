@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from certify.models.networks.state import State
+from certify.models.networks.state import State, rows
 from certify.unlearners.evidence import Claim
 from certify.unlearners.interface import Kind, Unlearner
 from certify.unlearners.networks.fisher import empirical_fisher
@@ -64,7 +64,7 @@ class SelectiveDampening(Unlearner):
             usual = {name: torch.lerp(value, important[name], _wide(share, value)) for name, value in usual.items()}
         meter.charge("steps", meter.models)
         selected = {name: important[name] > self.selection * usual[name] for name in usual}
-        meter.report("selected", torch.stack([m.flatten(1).sum(dim=1) for m in selected.values()]).sum(dim=0))
+        meter.report("selected", torch.stack([rows(m).sum(dim=1) for m in selected.values()]).sum(dim=0))
         damped = {}
         for name, mask in selected.items():
             ratio = self.strength * usual[name] / torch.where(mask, important[name], 1.0)

@@ -68,7 +68,8 @@ class FisherForgetting(Unlearner):
         return state.with_parameters(noisy)
 
     def _variance(self, information: Tensor, factor: float) -> Tensor:
-        variance = torch.clamp(factor * self.alpha / (information + self.floor), max=self.largest_variance)
+        most = min(self.largest_variance, torch.finfo(information.dtype).max)
+        variance = torch.clamp(factor * self.alpha / (information + self.floor), max=most)
         if self.input_mean and variance.dim() > 2:
             mean = variance.flatten(2).mean(dim=2)
             variance = mean.reshape(*mean.shape, *([1] * (variance.dim() - 2))).expand_as(variance)

@@ -33,7 +33,7 @@ class GradientAscent(Unlearner):
         bound: largest loss aimed at; None is log C, the loss of a uniform guess among C classes (two where one output tells
             them apart). Squared error has no such loss: there it must be given.
         clip: largest norm of a gradient; None is no limit.
-        optimiser: "sgd", "adam" or "adamw".
+        optimiser: "sgd" or "adam"; there is no weight decay.
         momentum: of SGD.
     """
 
@@ -55,7 +55,7 @@ class GradientAscent(Unlearner):
     bounded: bool = True
     bound: Annotated[float, Field(gt=0)] | None = None
     clip: Annotated[float, Field(gt=0)] | None = None
-    optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
+    optimiser: Literal["sgd", "adam"] = "sgd"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def run_networks(self, meter: NetworkMeter, state: State) -> State:
@@ -88,6 +88,6 @@ def negated(loss: Loss, bound: float | None, *, bounded: bool) -> Loss:
         if not bounded:
             return -losses
         limit = math.log(max(2, outputs.shape[-1])) if bound is None else bound
-        return -torch.clamp(losses, max=limit)
+        return -torch.clamp(losses, max=min(limit, torch.finfo(losses.dtype).max))
 
     return ascend

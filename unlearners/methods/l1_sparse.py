@@ -8,7 +8,7 @@ from pydantic import Field
 
 from certify.models.networks.batches import Batch
 from certify.models.networks.network import Gradient
-from certify.models.networks.state import State, scale
+from certify.models.networks.state import State, flatten, scale
 from certify.unlearners.evidence import Claim
 from certify.unlearners.interface import Kind
 from certify.unlearners.networks.meter import NetworkMeter
@@ -64,5 +64,5 @@ class L1Sparse(Repair):
         return state
 
     def _near_zero(self, meter: NetworkMeter, state: State) -> torch.Tensor:
-        flat = torch.cat([value.flatten(1) for value in meter.network.moving(state).values()], dim=1)
+        flat = flatten(meter.network.moving(state))
         return (flat.abs() <= self.threshold).double().mean(dim=1)

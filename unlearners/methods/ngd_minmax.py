@@ -16,13 +16,16 @@ from certify.models.networks.batches import Batch
 from certify.models.networks.losses import divergence_from, squared_error
 from certify.models.networks.network import Gradient, Loss
 from certify.models.networks.optimisers import Sgd
-from certify.models.networks.state import State, map_tensors
+from certify.models.networks.state import State, map_tensors, rows
 from certify.unlearners.evidence import Claim
 from certify.unlearners.interface import Kind, Unlearner
 from certify.unlearners.networks.curvature import Curvature, Products, exact, low_rank
 from certify.unlearners.networks.kronecker import kronecker
 from certify.unlearners.networks.meter import NetworkMeter, Which
 from certify.unlearners.probe import Probe
+
+_NEVER = 2**62
+"""Steps that no run makes; torch counts no further."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,7 @@ class _Run:
         found = {}
         for name, value in self.meter.network.moving(state).items():
             drawn = np.stack([own.standard_normal(tuple(value.shape[1:])) for own in streams])
-            size = value.flatten(1).square().mean(dim=1).sqrt().reshape(-1, *([1] * (value.dim() - 1)))
+            size = rows(value).square().mean(dim=1).sqrt().reshape(-1, *([1] * (value.dim() - 1)))
             found[name] = value + self.method.perturbation * size * torch.from_numpy(drawn).to(value)
         return found
 
@@ -226,7 +229,7 @@ class _Run:
         method = self.method
         if method.curvature == "none":
             return gradient
-        due = active & (self.taken % method.refresh == 0)
+        due = active & (self.taken % min(method.refresh, _NEVER) == 0)
         if bool(due.any()):
             new = self._measured(state, due)
             self.curvature = new if self.curvature is None else new.renewed(due, self.curvature)
@@ -295,6 +298,6 @@ def _raised(loss: Loss, bound: float | None) -> Loss:
 
     def ascend(outputs: Tensor, *more: Tensor) -> Tensor:
         losses = loss(outputs, *more)
-        return -losses if bound is None else -torch.clamp(losses, max=bound)
+        return -losses if bound is None else -torch.clamp(losses, max=min(bound, torch.finfo(losses.dtype).max))
 
     return ascend

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from certify.core.arguments import require_type
+from certify.core.arguments import require_type, shown
 from certify.core.arrays import IntArray
 from certify.core.errors import ConfigurationError, InputError
 from certify.core.streams import stream
@@ -20,7 +20,7 @@ from certify.models.networks.network import Network
 from certify.models.networks.recipe import Recipe
 from certify.models.networks.state import State
 from certify.unlearners.evidence import Budget, Claim
-from certify.unlearners.interface import Kind, Result, Unlearner
+from certify.unlearners.interface import Kind, Result, Unlearner, listed
 from certify.unlearners.networks.checkpoint import Checkpoint
 from certify.unlearners.networks.ensemble import joined
 from certify.unlearners.networks.fresh import fresh
@@ -95,7 +95,7 @@ class Sisa(Unlearner):
             The task of the ensemble, to be given to :meth:`forget`; ``model`` is the ensemble.
 
         Raises:
-            ConfigurationError: the loss is not cross-entropy.
+            ConfigurationError: the loss is not cross-entropy, or there are more shards or slices than records.
             InputError: no recipe, a part that cannot be initialised, or a loss that stops being finite.
         """
         if task.loss != "cross-entropy":
@@ -104,8 +104,15 @@ class Sisa(Unlearner):
                 where="sisa",
                 mend="use a task with cross-entropy, or retrain",
             )
+        for name, parts in (("shards", self.shards), ("slices", self.slices)):
+            if parts > len(task):
+                raise ConfigurationError(
+                    f"{shown(parts)} {name} for {len(task)} records",
+                    where=f"sisa.{name}",
+                    mend="ask for fewer than there are records",
+                )
         recipe = task.need_recipe()
-        epochs = self.epochs or math.ceil(2 * recipe.epochs / (self.slices + 1))
+        epochs = self._passes(recipe)
         seeds = [_seed(seed, s) for s in range(self.shards)]
         start = fresh(task, seeds, device_named(task.device))
         alive = np.ones(len(task), dtype=bool)
@@ -149,12 +156,15 @@ class Sisa(Unlearner):
         if isinstance(task, ConvexTask) or not hasattr(task, "held_out"):
             return super().forget(task, request, budget, seed)  # which refuses it
         require_type(request, Request, "request", "give a Request: Request.of(dataset, ids)")
+        if budget is not None:
+            require_type(budget, Budget, "budget", "give a Budget, or leave it out")
         ready = task if isinstance(task, SisaTask) else self.prepare(task, seed)
-        if (ready.shards, ready.slices) != (self.shards, self.slices):
+        theirs = (ready.shards, ready.slices, ready.epochs)
+        if theirs != (self.shards, self.slices, self._passes(ready.need_recipe())):
             raise ConfigurationError(
-                f"the task was prepared with {ready.shards} shards and {ready.slices} slices",
+                "the task was prepared with {} shards and {} slices, {} passes a stage".format(*theirs),
                 where="sisa",
-                mend="use the same knobs",
+                mend="use the same knobs, and the recipe of then",
             )
         if request.members is not None and not isinstance(task, SisaTask):
             left = np.zeros(len(task), dtype=bool)
@@ -199,11 +209,21 @@ class Sisa(Unlearner):
             raise ConfigurationError(
                 "sisa starts from its own checkpoints", where="forget_fleet", mend="leave starts out"
             )
-        seeds = list(range(len(requests))) if seeds is None else list(seeds)
+        requests, seeds = listed(requests, seeds)
+        if not requests or len(requests) != len(seeds):
+            raise ConfigurationError(
+                f"{len(requests)} requests and {len(seeds)} seeds do not fit",
+                where="forget_fleet",
+                mend="give one of each for each model, and at least one",
+            )
         return [
             self.forget(task, request, budget, seed, trajectory=trajectory)
             for request, seed in zip(requests, seeds, strict=True)
         ]
+
+    def _passes(self, recipe: Recipe) -> int:
+        """In each stage."""
+        return self.epochs or math.ceil(2 * recipe.epochs / (self.slices + 1))
 
     def run_networks(self, meter: NetworkMeter, state: State) -> State:
         """Replay of the shards concerned; the ensemble's state from the checkpoints, not from the state given."""

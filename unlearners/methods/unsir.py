@@ -44,7 +44,7 @@ class Unsir(Unlearner):
         noise_steps: steps that make the noise.
         noise_lr: their size.
         penalty: weight of the noise's squared norm.
-        optimiser: of both passes, "sgd", "adam" or "adamw".
+        optimiser: of both passes, "sgd" or "adam"; there is no weight decay.
     """
 
     name: ClassVar[str] = "unsir"
@@ -65,7 +65,7 @@ class Unsir(Unlearner):
     noise_steps: Annotated[int, Field(ge=1)] = 40
     noise_lr: Annotated[float, Field(gt=0)] = 0.1
     penalty: Annotated[float, Field(ge=0)] = 0.1
-    optimiser: Literal["sgd", "adam", "adamw"] = "adam"
+    optimiser: Literal["sgd", "adam"] = "adam"
 
     def run_networks(self, meter: NetworkMeter, state: State) -> State:
         """The noise, then one step a batch of the sample, twice over."""

@@ -25,7 +25,8 @@ class Checkpoint:
 
     Attributes:
         path: file; written whole or not at all, removed when the run is done.
-        identity: method, knobs, seeds, and digests of data and start: another run's checkpoint is refused.
+        identity: method, knobs, seeds, the task's settings, the version, and digests of data, network and start: another run's
+            checkpoint is refused.
         interval: seconds between two writes.
         saved: what was found in the file; None when nothing was, or once it has been taken up.
     """
@@ -49,7 +50,7 @@ class Checkpoint:
         found = unpack(read_bytes(self.path)[0], str(self.path), device)
         if found.pop("identity", None) != identity:
             raise InputError(
-                "is the checkpoint of another run (other method, knobs, seed, data or original)",
+                "is the checkpoint of another run (other method, knobs, seed, data, original, settings or version)",
                 where=str(self.path),
                 mend="run that one to its end, or start afresh with --restart",
             )
@@ -72,6 +73,19 @@ class Checkpoint:
             then = "; the same command then goes on from what it holds" if is_file(self.path) else ", and run again"
             raise InputError(error.what, where=error.where, mend=f"make room there{then}") from None
         self._written = time.monotonic()
+
+    def require_taken_up(self) -> None:
+        """Passes that an earlier run did were skipped: the result is one only if what that run carried came in their place.
+
+        Raises:
+            InputError: the method no longer makes the pass at which the checkpoint was written.
+        """
+        if self.saved is not None:
+            raise InputError(
+                "was written at a pass that this run does not make",
+                where=str(self.path),
+                mend="start afresh with --restart",
+            )
 
     def remove(self) -> None:
         """The run is done."""

@@ -17,10 +17,10 @@ _ARRAYS = "give a NumPy array or a tensor of numbers, one entry a record"
 
 
 def check_module(model: nn.Module) -> None:
-    """Wrappers that torch's function transforms cannot run.
+    """Wrappers that torch's function transforms cannot run, and parameters whose norms and steps are no real numbers.
 
     Raises:
-        InputError: names the wrapper.
+        InputError: names the wrapper, or the parameter.
     """
     mends = {
         torch.jit.ScriptModule: "give the module it was scripted or traced from",
@@ -32,6 +32,13 @@ def check_module(model: nn.Module) -> None:
             if isinstance(part, kind):
                 which = f"{name} is" if name else "the model is"
                 raise InputError(f"{which} a {kind.__name__}, which runs by itself alone", where="model", mend=mend)
+    for name, value in model.named_parameters():
+        if value.is_complex():
+            raise InputError(
+                f"the parameter {name} holds complex numbers",
+                where="model",
+                mend="hold their real and imaginary parts in a real one, and view_as_complex in the forward",
+            )
 
 
 def check_arguments(**given: Any) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from certify.core.arguments import shown
 from certify.core.errors import InputError
 from certify.core.foreign import foreign
-from certify.models.networks.generators import seeded_generators
+from certify.models.networks.generators import seeded_elsewhere, seeded_generators
 from certify.models.networks.network import Network
 from certify.models.networks.state import State
 from certify.unlearners.networks.parts import inside
@@ -21,8 +21,8 @@ _CALLED = {"architecture": "without arguments", "train": "with arrays X and y an
 def fresh(task: NetworkTask, seeds: Sequence[int], device: torch.device) -> State:
     """One freshly initialised model a seed.
 
-    Made by ``task.architecture``, or by every part's own ``reset_parameters`` on a copy of the original. Torch's global
-    generator is seeded while a model is made and restored afterwards. Parameters that may not move (they need no gradient, or
+    Made by ``task.architecture``, or by every part's own ``reset_parameters`` on a copy of the original. The global
+    generators are seeded while a model is made and restored afterwards. Parameters that may not move (they need no gradient, or
     ``task.trainable`` leaves them out) are those of the original, and so are the buffers of parts that were put in evaluation mode
     by hand: training would never bring their running statistics back.
 
@@ -91,13 +91,13 @@ def reinitialised(model: nn.Module, parts: Sequence[str] | None = None) -> nn.Mo
 
 
 def seeded(build: Callable[[], nn.Module], seed: int, what: str = "architecture") -> nn.Module:
-    """What a function makes when torch's global generator is seeded for it; the generator is restored.
+    """What a function makes when the global generators (torch's, NumPy's, Python's) are seeded for it; they are restored.
 
     Raises:
         ConfigurationError, InputError: it raised something, or returned no module; ``what`` names it.
     """
     mend = f"it is called {_CALLED.get(what, '')} and returns the module"
-    with seeded_generators(seed), foreign("the function", what, mend):
+    with seeded_generators(seed), seeded_elsewhere(seed), foreign("the function", what, mend):
         made = build()
     if not isinstance(made, nn.Module):
         raise InputError(f"the function returned {shown(made)}, not a torch module", where=what, mend=mend)
@@ -118,11 +118,11 @@ def check_fresh(state: State, original: State, where: str, kept: frozenset[str] 
     Raises:
         InputError: names the first tensor that survived, or other tensors than the original's.
     """
-    if {n: v.shape[1:] for n, v in state.parameters.items()} != {
-        n: v.shape[1:] for n, v in original.parameters.items()
-    }:
+    if _shapes(state) != _shapes(original):
         raise InputError(
-            "makes a model with other tensors than the original's", where=where, mend="give the original's own"
+            "makes a model with other tensors than the original's",
+            where=where,
+            mend="give one of the original's own architecture and type of numbers",
         )
     for name, value in state.parameters.items():
         old = original.parameters[name].to(value.device)
@@ -133,3 +133,7 @@ def check_fresh(state: State, original: State, where: str, kept: frozenset[str] 
                 where=where,
                 mend="make a new model in it, without loading a checkpoint",
             )
+
+
+def _shapes(state: State) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (value.shape[1:], value.dtype) for name, value in state.parameters.items()}

@@ -228,6 +228,7 @@ class NetworkMeter(Bench):
         return carry
 
     def _progress(self) -> dict[str, Any]:
+        self.warn_of_lone_records(self.network)  # who takes the run up may meet none
         return {
             "kept": list(self._kept),
             "counts": dict(self.counts),

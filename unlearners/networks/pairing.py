@@ -40,7 +40,7 @@ def paired(
         max(len(split.forget), len(split.retain)) if length == "longer" else len(split.forget) for split in meter.splits
     ]
     each = [math.ceil(size / batch_size) for size in sizes]
-    steps = torch.tensor([epochs * own for own in each], device=meter.device)
+    steps = torch.tensor([min(epochs * own, 2**62) for own in each], device=meter.device)  # a tensor counts no further
     forget = meter.cycle("forget", batch_size=batch_size)
     retain = meter.cycle("retain", batch_size=batch_size)
     for step in track(range(epochs * max(each)), f"{meter.name}: steps"):

@@ -53,8 +53,8 @@ def named_parts(model: nn.Module, paths: str, where: str) -> tuple[str, ...]:
 
 
 def inside(name: str, parts: Sequence[str]) -> bool:
-    """Whether a tensor, or a module, of this name lies in one of the parts."""
-    return any(name == part or name.startswith(f"{part}.") for part in parts)
+    """Whether a tensor, or a module, of this name lies in one of the parts; "" is the network itself."""
+    return any(not part or name == part or name.startswith(f"{part}.") for part in parts)
 
 
 def kernels(model: nn.Module) -> tuple[str, ...]:

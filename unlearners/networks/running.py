@@ -3,8 +3,10 @@
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +33,8 @@ _PASS = 512
 """Records in a pass that only adds up, at most."""
 _BLOCK = 8192
 """Records looked at side by side for copies; one at a time is slow, all at once a copy of the data."""
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+"""In Python's default text of an object: another one in each process."""
 
 
 def run_fleet(
@@ -64,6 +68,8 @@ def run_fleet(
         with PeakMemory(str(meter.device) if meter.device.type == "cuda" else None) as memory:
             end = method.run_networks(meter, begin.copy())
         meter.check(end, when="at the end")
+        if checkpoint is not None:
+            checkpoint.require_taken_up()
         meter.warn_of_lone_records(meter.network)
         return [
             _result(method, meter, begin.pick([model]), end.pick([model]), model, memory.above_start)
@@ -73,14 +79,23 @@ def run_fleet(
 
 def _identity(method: Unlearner, meter: NetworkMeter, begin: State) -> dict[str, Any]:
     """What two runs must share for one to take up the other."""
+    task = meter.task
     splits = hashlib.sha256(b"".join(rows.tobytes() + b";" for s in meter.splits for rows in (s.retain, s.forget)))
+    # what the model makes of no record at all tells one forward from another of the same tensors
+    blank = meter.network.outputs(begin.pick([0]), torch.zeros_like(meter.X[:1])[None])
     return {
         "method": method.name,
         "knobs": json.loads(json.dumps(method.knobs(), default=str)),
         "seeds": list(meter.seeds),
         "start": [begin.digest(model) for model in range(begin.models)],
-        "records": [tensor_digest(meter.X), tensor_digest(meter.y), splits.hexdigest()],
-        "recipe": repr(meter.task.recipe),
+        "records": [tensor_digest(meter.X), tensor_digest(meter.y), meter.held_out_start, splits.hexdigest()],
+        "recipe": repr(task.recipe),
+        "loss": task.loss,
+        "moving": sorted(meter.network.trainable),
+        "head": task.head,
+        "initial": None if task.initial is None else State.of(task.initial).digest(),
+        "network": [_ADDRESS.sub("", repr(meter.network.training)), tensor_digest(blank)],
+        "version": version("certify-unlearning"),
     }
 
 
@@ -122,8 +137,9 @@ def changes(begin: State, end: State) -> tuple[TensorChange, ...]:
 
 
 def _change(name: str, old: Tensor, new: Tensor, *, buffer: bool) -> TensorChange:
-    difference = new.double() - old.double()
-    l2, start = float(difference.norm()), float(old.double().norm())
+    own, other = (torch.view_as_real(value) if value.is_complex() else value for value in (old, new))
+    difference = other.double() - own.double()
+    l2, start = float(difference.norm()), float(own.double().norm())
     return TensorChange(
         name=name,
         buffer=buffer,
@@ -169,7 +185,10 @@ def _environment(device: torch.device) -> dict[str, str]:
 @contextmanager
 def _undisturbed(device: torch.device, seed: int) -> Iterator[None]:
     """Gradients on, global generators seeded; everything as found afterwards, also after an error."""
-    with seeded_generators(seed, device), torch.inference_mode(mode=False), torch.enable_grad():
+    quiet = np.errstate(
+        over="ignore", divide="ignore", invalid="ignore"
+    )  # what is not finite is refused where it matters
+    with seeded_generators(seed, device), torch.inference_mode(mode=False), torch.enable_grad(), quiet:
         yield
 
 

@@ -110,6 +110,7 @@ def save(path: Path, task: SisaTask) -> str:
         "seed": str(task.seed),
         "prepared": task.prepared,
         "records": _names(task),
+        "training": _training(task),
         "gone": np.flatnonzero(~task.alive).tolist(),
         "digests": [state.digest(s) for state in task.checkpoints for s in range(task.shards)],
     }
@@ -128,7 +129,7 @@ def load(path: Path, task: NetworkTask, digest: str | None = None) -> SisaTask:
         digest: SHA-256 that the file must have; :func:`save` returned it. Without it, damage is found but no forgery.
 
     Raises:
-        InputError: missing, damaged, not the file expected, or of another architecture or other records.
+        InputError: missing, damaged, not the file expected, or of another architecture, other records or another training.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load as parse
@@ -144,7 +145,7 @@ def load(path: Path, task: NetworkTask, digest: str | None = None) -> SisaTask:
         fine = hashlib.sha256(notes["certify"].encode()).hexdigest() == notes["sha256"] and head["format"] == FORMAT
         states = _states(tensors, int(head["slices"]) + 1) if fine else ()
         alive = np.ones(len(task), dtype=bool)
-        foreign = head["records"] != _names(task)
+        foreign, otherwise = head["records"] != _names(task), head["training"] != _training(task)
         if not foreign:
             alive[np.array(head["gone"], dtype=np.int64)] = False
         fine = fine and head["digests"] == [state.digest(s) for state in states for s in range(int(head["shards"]))]
@@ -155,6 +156,12 @@ def load(path: Path, task: NetworkTask, digest: str | None = None) -> SisaTask:
     if foreign:
         raise InputError("is of other records than the task's", where=str(path), mend="load it with the task it is of")
     _check_member(path, task, states)
+    if otherwise:
+        raise InputError(
+            "was trained by another recipe or loss, or moved other parameters, than the task says",
+            where=str(path),
+            mend="load it with the task it is of: a replay has to repeat that training",
+        )
     return made(
         task,
         states,
@@ -203,6 +210,12 @@ def _names(task: NetworkTask) -> str:
     """Digest of the records' ids."""
     ids = list(range(len(task))) if task.ids is None else np.asarray(task.ids).tolist()
     return hashlib.sha256(repr(ids).encode()).hexdigest()
+
+
+def _training(task: NetworkTask) -> list[str]:
+    """What a replay repeats, beside the state: the recipe, the loss, and the patterns of what moves."""
+    patterns = task.member_trainable if isinstance(task, SisaTask) else task.trainable
+    return [repr(task.recipe), task.loss, *patterns]
 
 
 def _tensors(states: Sequence[State]) -> dict[str, torch.Tensor]:

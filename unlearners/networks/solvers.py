@@ -53,6 +53,7 @@ def conjugate_gradient(
         max_iterations: products for each model, those that measure the residual not counted.
     """
     models = next(iter(right.values())).shape[0]
+    max_iterations = min(max_iterations, 2**62)  # a tensor counts no further
     device = next(iter(right.values())).device
     target = tolerance * norm(right)
     search = _Search(

@@ -16,7 +16,7 @@ from certify.core.errors import ArgumentError, ConfigurationError, InputError
 from certify.models.networks.losses import loss_named
 from certify.models.networks.network import Backend
 from certify.models.networks.recipe import Recipe
-from certify.models.networks.state import State
+from certify.models.networks.state import State, number_kind
 from certify.unlearners.networks.checks import (
     as_records,
     as_tensor,
@@ -240,9 +240,9 @@ def device_named(name: str) -> torch.device:
 
 
 def as_tensors(X: Any, y: Any, model: nn.Module, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Inputs and targets as tensors; floating inputs take the type of the model's first parameter."""
+    """Inputs and targets as tensors; floating inputs take the type of the model's own real numbers."""
     inputs, targets = as_tensor(X), as_tensor(y)
-    kind = next((value.dtype for value in model.parameters()), torch.float32)
+    kind = number_kind(model)
     inputs = inputs.to(device, kind) if inputs.is_floating_point() else inputs.to(device)
     targets = targets.to(device, kind) if targets.is_floating_point() else targets.to(device).long()
     return inputs, targets

@@ -41,7 +41,7 @@ class Heads:
         """The heads of the models.
 
         Raises:
-            ConfigurationError: the head is no linear layer.
+            ConfigurationError: the head is no linear layer, or shares its weight with another layer.
             InputError: the task has no weights before training, or those of another architecture.
         """
         name = meter.task.head_name()
@@ -54,6 +54,12 @@ class Heads:
             )
         before = _initial(meter, state)
         prefix = f"{name}." if name else ""
+        if f"{prefix}weight" not in state.parameters:  # torch names a shared tensor once, by its first owner
+            raise ConfigurationError(
+                f"the head {name!r} shares its weight with another layer",
+                where="head",
+                mend="labels are found for a head with weights of its own: use another method",
+            )
         weight, bias = f"{prefix}weight", None if part.bias is None else f"{prefix}bias"
         own = {weight} if bias is None else {weight, bias}
         fixed = {**meter.network.fixed(state), **state.buffers}

@@ -141,7 +141,15 @@ def _descend(
 
 
 def recipe_of(method: "Muso") -> Recipe:
-    """The method's own training."""
+    """The method's own training.
+
+    Raises:
+        ConfigurationError: Adam and a momentum.
+    """
+    if method.momentum and method.optimiser != "sgd":
+        raise ConfigurationError(
+            f"{method.optimiser} has no momentum", where="muso.momentum", mend="leave it out, or use optimiser=sgd"
+        )
     return Recipe(
         method.optimiser,
         lr=method.lr,

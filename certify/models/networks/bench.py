@@ -34,7 +34,7 @@ class Bench:
         seeds: one for each model.
         name: who works, for messages.
         counts: what was done, summed over models.
-        traces: mean loss over the models at each step, by purpose.
+        traces: mean loss over the models at work in each step, by purpose.
         chunk: records in a batch of passes that only add up or only look; another one changes the result by rounding alone.
     """
 
@@ -211,7 +211,9 @@ class Bench:
         after = State(parameters, gradient.buffers)
         after = after if active is None else after.choose(state, active)
         self.check(after, gradient.values)
-        self.traces.setdefault(purpose, []).append(float(gradient.values.mean()))
+        rests = active is not None and bool(active.any()) and not bool(active.all())
+        at_work = gradient.values[active] if rests else gradient.values  # who rests has no loss
+        self.traces.setdefault(purpose, []).append(float(at_work.mean()))
         return after, memory
 
     def check(self, state: State, values: Tensor | None = None, when: str | None = None) -> None:

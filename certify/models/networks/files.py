@@ -19,8 +19,12 @@ _HOW = "load it where you trust it and save it with safetensors.torch.save_file(
 def load_network(path: Path, module: nn.Module) -> tuple[nn.Module, FileRecord]:
     """Fill a module with the weights in a file; returns the module, and the file's digest.
 
+    A tensor that several layers share may stand under one of its names or under all of them (``safetensors.torch.save_model``
+    writes one).
+
     Raises:
-        InputError: missing, damaged, a pickle, not finite, or names and shapes that are not the module's.
+        InputError: missing, damaged, a pickle, not finite, names and shapes that are not the module's, or different numbers under
+            the names of one shared tensor.
     """
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
@@ -28,7 +32,7 @@ def load_network(path: Path, module: nn.Module) -> tuple[nn.Module, FileRecord]:
     elif suffix == ".npz":
         arrays, record = read_arrays(path)
         tensors = {
-            name: torch.from_numpy(np.array(array)) for name, array in arrays.items() if array.dtype.kind in "fiub"
+            name: torch.from_numpy(np.array(array)) for name, array in arrays.items() if array.dtype.kind in "fiubc"
         }
     else:
         raise InputError(
@@ -36,6 +40,7 @@ def load_network(path: Path, module: nn.Module) -> tuple[nn.Module, FileRecord]:
             where=str(path),
             mend=f"pickles run code; {_HOW}",
         )
+    tensors = _shared(path, tensors, module)
     _check(path, tensors, module.state_dict())
     module.load_state_dict(tensors)
     return module, record
@@ -45,7 +50,7 @@ def dump_network(path: Path, module: nn.Module) -> bytes:
     """The bytes of a weights file of the kind that ``path`` names.
 
     Raises:
-        InputError: the suffix is neither .safetensors nor .npz.
+        InputError: the suffix is neither .safetensors nor .npz, or NumPy has no such numbers (bfloat16).
     """
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
     if path.suffix.lower() == ".safetensors":
@@ -53,6 +58,11 @@ def dump_network(path: Path, module: nn.Module) -> bytes:
 
         return bytes(save(tensors))
     check_suffix(path)
+    odd = [name for name, value in tensors.items() if value.dtype is torch.bfloat16]
+    if odd:
+        raise InputError(
+            f"NumPy cannot hold the bfloat16 numbers of {odd[0]}", where=str(path), mend="name a .safetensors file"
+        )
     buffer = io.BytesIO()
     np.savez(buffer, **{name: value.numpy() for name, value in tensors.items()})
     return buffer.getvalue()
@@ -81,6 +91,26 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], FileRecord]:
         return dict(load(content)), record
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError("is truncated or damaged", where=str(path), mend="save it again") from None
+
+
+def _shared(path: Path, tensors: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """The tensors with those that layers share under each of their names."""
+    groups: dict[int, list[str]] = {}
+    for name, value in module.state_dict(keep_vars=True).items():
+        groups.setdefault(id(value), []).append(name)
+    found = dict(tensors)
+    for names in groups.values():
+        given = [name for name in names if name in tensors]
+        for name in given[1:]:
+            first, other = tensors[given[0]], tensors[name]
+            if first.shape != other.shape or not torch.equal(first, other):
+                raise InputError(
+                    f"{given[0]} and {name} are one tensor in the architecture and differ here",
+                    where=str(path),
+                    mend="name the architecture these weights belong to",
+                )
+        found |= {name: tensors[given[0]] for name in names if given}
+    return found
 
 
 def _check(path: Path, tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:

@@ -1,8 +1,10 @@
-"""Torch's global generators, seeded for a while and then as they were."""
+"""Global generators, seeded for a while and then as they were."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 
@@ -24,6 +26,20 @@ def seeded_generators(seed: int, device: torch.device | None = None) -> Iterator
             with torch.cuda.device(gpu):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+@contextmanager
+def seeded_elsewhere(seed: int) -> Iterator[None]:
+    """NumPy's and Python's own generators seeded inside, and torch's default type of numbers kept: for user's code that may use any."""
+    drawn, theirs, kind = np.random.get_state(), random.getstate(), torch.get_default_dtype()  # noqa: NPY002 - put back
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(drawn)  # noqa: NPY002
+        random.setstate(theirs)
+        torch.set_default_dtype(kind)
 
 
 def generator_state(device: torch.device) -> torch.Tensor:

@@ -44,7 +44,7 @@ def divergence_from(outputs: Tensor, target_logits: Tensor, temperature: float =
     """``T^2 KL(softmax(target / T) || softmax(outputs / T))`` (Hinton et al. 2015)."""
     target = functional.log_softmax(target_logits / temperature, dim=1)
     own = functional.log_softmax(outputs / temperature, dim=1)
-    return temperature**2 * functional.kl_div(own, target, reduction="none", log_target=True).sum(dim=1)
+    return temperature * temperature * functional.kl_div(own, target, reduction="none", log_target=True).sum(dim=1)
 
 
 LOSSES: dict[str, Loss] = {

@@ -329,8 +329,8 @@ class Network:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         own = {name: value.clone() for name, value in buffers.items()}  # a module may count its passes in one
         module = self.training if train else self.evaluating
-        try:
-            outputs = torch.func.functional_call(module, ({**parameters}, own), (x,))
+        try:  # the records are copied: a forward may work on what it is given in place, and a pass may be made twice
+            outputs = torch.func.functional_call(module, ({**parameters}, own), (x.clone(),))
             return outputs, own if train else dict(buffers)
         except ValueError as error:
             if not train or _TOO_FEW not in str(error):
@@ -348,7 +348,7 @@ class Network:
             self._lone.append(made)
         own = {name: value.clone() for name, value in buffers.items()}
         try:
-            return torch.func.functional_call(self._lone[0], ({**parameters}, own), (x,)), own
+            return torch.func.functional_call(self._lone[0], ({**parameters}, own), (x.clone(),)), own
         except ValueError as error:
             if _TOO_FEW not in str(error):
                 raise

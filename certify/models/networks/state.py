@@ -123,7 +123,7 @@ class State:
     def is_finite(self) -> Tensor:
         """Which models have only finite parameters and buffers, shape (K,)."""
         flags = [
-            torch.isfinite(value).flatten(1).all(dim=1) if value.is_floating_point() else None
+            torch.isfinite(rows(value)).all(dim=1) if value.is_floating_point() else None
             for value in (*self.parameters.values(), *self.buffers.values())
             if value.numel()
         ]
@@ -145,6 +145,16 @@ def tensor_digest(value: Tensor) -> str:
     return hashlib.sha256(head + plain.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
+def rows(value: Tensor) -> Tensor:
+    """One row a model, (K, m), of a tensor (K, ...); a parameter that is a single number too."""
+    return value[:, None] if value.dim() == 1 else value.flatten(1)
+
+
+def number_kind(module: nn.Module) -> torch.dtype:
+    """Type of the real numbers a module computes with: that of its first such parameter, whatever others stand before it."""
+    return next((value.dtype for value in module.parameters() if value.is_floating_point()), torch.float32)
+
+
 def select(where: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     """``yes`` for models where ``where``, shape (K,), is true, ``no`` elsewhere."""
     return torch.where(where.reshape(-1, *([1] * (yes.dim() - 1))), yes, no)
@@ -164,7 +174,7 @@ def map_tensors(function: Callable[..., Tensor], *trees: Tensors) -> dict[str, T
 
 def dot(left: Tensors, right: Tensors) -> Tensor:
     """Inner product over all tensors for each model, in double precision, shape (K,)."""
-    return torch.stack([(left[name].double() * right[name].double()).flatten(1).sum(dim=1) for name in left]).sum(dim=0)
+    return torch.stack([rows(left[name].double() * right[name].double()).sum(dim=1) for name in left]).sum(dim=0)
 
 
 def norm(tree: Tensors) -> Tensor:
@@ -174,7 +184,7 @@ def norm(tree: Tensors) -> Tensor:
 
 def flatten(tree: Tensors) -> Tensor:
     """All tensors side by side, shape (K, P), in the order of the mapping."""
-    return torch.cat([value.flatten(1) for value in tree.values()], dim=1)
+    return torch.cat([rows(value) for value in tree.values()], dim=1)
 
 
 def unflatten(vector: Tensor, like: Tensors) -> dict[str, Tensor]:
