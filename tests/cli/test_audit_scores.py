@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cheap_fleets import fleet
 
+from certify import audit
 from certify.attacks.statistics.coin_flip import draw_coins
 
 SPEC = """
@@ -262,3 +263,35 @@ def test_canaries_that_do_not_fit_are_refused_in_one_line(certify, made: Made, s
     assert (done.code, done.stdout) == (2, "")
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def sorted_by_coin(made: Made, seed: int, models: int = 8) -> Path:
+    """80 canaries that an honest model does not know, in a file that has the planted ones first."""
+    rng, coins = np.random.default_rng(seed), np.sort(draw_coins(80, seed=seed))[::-1]
+    ids = np.array([f"r{n}" for n in range(80)])
+    worlds = {name: rng.normal(size=(models, 80)) for name in ("unlearned", "retrained")}
+    spec = made(COINS, **worlds, release=rng.normal(size=80), ids=ids)
+    np.savez(spec.with_name("canaries.npz"), planted=coins, ids=ids)
+    return spec
+
+
+def test_an_honest_model_is_not_refuted_by_the_order_of_the_file(made: Made) -> None:
+    """Bets learn from the coins before: where the planted canaries stand first, they would learn the order alone."""
+    refuted = [audit(sorted_by_coin(made, seed)).document["verdict"] == "fail" for seed in range(12)]
+    assert sum(refuted) <= 2  # one in twenty is allowed; by the file's order it would be each
+
+
+def test_models_that_were_trained_on_canaries_do_not_tell_their_coins(certify, made: Made) -> None:
+    """Shadow models learned the planted canaries, and never saw the others: what they say of them is no score of the model under review."""
+    rng, coins = np.random.default_rng(5), draw_coins(80, seed=6)
+    assignment = np.where(coins, rng.choice([1, 2], size=(40, 80)), 0).astype(np.int8)
+    assignment[:4] = np.where(coins, 2, 0)
+    ids = np.array([f"r{n}" for n in range(80)])
+    retrained = rng.normal(size=(40, 80)) - 20.0 * (assignment == 1)
+    spec = made(
+        COINS, assignment=assignment, unlearned=retrained, retrained=retrained, release=rng.normal(size=80), ids=ids
+    )
+    np.savez(spec.with_name("canaries.npz"), planted=coins, ids=ids)
+    code, document = audited(certify, spec)
+    assert code == 3
+    assert document["audit"]["findings"][0]["p_value"] > 0.05
