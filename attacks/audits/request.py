@@ -21,6 +21,8 @@ LEAST_RETRAINED = 5
 
 _BLIND = "the original model is not told apart, or within the limit too: shown, and decides nothing"
 
+_UNNAMED = "no original model is named, so that nothing shows what the attack sees: shown, and passes nothing"
+
 _ONE_MODEL = (
     "Clopper-Pearson over records, or the spread of the share over retrained models where that is wider; "
     "p-value by Student's t over retrained models, taken as normal"
@@ -107,8 +109,9 @@ def audit_release(
     }
     control = None if original is None else predicted_p(*_mean_scores(original, retrained))
     # what the original itself would pass is no test: it has to be told apart, and to break the limit
-    able = control is None or (
-        control <= 1 - confidence
+    able = (
+        control is not None
+        and control <= 1 - confidence
         and original is not None
         and any(
             _share_interval(_share(original, moments, fpr, sign), null, len(original), confidence)[0] > limit
@@ -118,7 +121,8 @@ def audit_release(
     findings = []
     for direction, sign in (("under-forgetting", 1), ("over-forgetting", -1)):
         null, value = nulls[sign], _share(released, moments, fpr, sign)
-        findings.append(_release_finding(direction, value, null, p, len(released), fpr, limit, confidence, able=able))
+        blind = "" if able else _UNNAMED if control is None else _BLIND
+        findings.append(_release_finding(direction, value, null, p, len(released), fpr, limit, confidence, blind))
     controls = () if control is None else (_original("release-lira", control, able=able),)
     return RequestAudit(tuple(findings), controls)
 
@@ -161,8 +165,7 @@ def _release_finding(
     fpr: float,
     limit: float,
     confidence: float,
-    *,
-    able: bool,
+    blind: str,
 ) -> Finding:
     lower, upper = _share_interval(value, null, records, confidence)
     verdict = judge(lower, upper, -np.inf, limit)
@@ -177,7 +180,7 @@ def _release_finding(
         lower=lower,
         upper=upper,
         confidence=confidence,
-        verdict=verdict if able or verdict is Verdict.FAIL else None,
+        verdict=verdict if not blind or verdict is Verdict.FAIL else None,
         limit=limit,
         p_value=p,
         null_mean=float(null.mean()),
@@ -186,7 +189,7 @@ def _release_finding(
         corrected=value - float(null.mean()),
         units=records,
         method=_ONE_MODEL,
-        note="" if able else _BLIND,
+        note=blind,
         direction=direction,
         source=ATTACKS["release-lira"].reference,
     )
@@ -202,7 +205,8 @@ def _original(attack: str, p: float, *, able: bool) -> Control:
         must_be_caught=True,
         p_value=p,
         value=None,
-        ok=True,  # an attack that is blind here decides nothing; nothing is refused for it
+        ok=True,  # an attack that is blind here passes nothing; nothing is refused for it
+        able=able,
         summary=f"is told apart where the attack can see anything: p = {p:.3g}, {words}",
     )
 
@@ -285,14 +289,13 @@ def audit_distances(
     findings, controls = [], []
     for place, one in enumerate(found):
         twin = original.get((one.name, one.part))
-        blind = twin is not None and (
-            _one_more(twin) > 1 - confidence or twin.ratio.lower <= limit  # it would pass itself
-        )
+        # without the original nothing shows what a distance sees, and one that is within the limit would pass itself
+        blind = twin is None or _one_more(twin) > 1 - confidence or twin.ratio.lower <= limit
         if place == 0 and twin is not None:
             controls.append(_original(attack, _one_more(twin), able=not blind))
-        verdict = judge(one.ratio.lower, one.ratio.upper, -np.inf, limit)
+        verdict = _beside_retrained(one, limit)
         decides = place == 0 and (verdict is Verdict.FAIL or not blind)
-        words = [] if decides else [f"{_BLIND}."]
+        words = [] if decides else [f"{_UNNAMED if twin is None else _BLIND}."]
         words += [REMINDER] if start is None else [start.words, REMINDER]
         findings.append(
             Finding(
@@ -317,3 +320,9 @@ def audit_distances(
             )
         )
     return RequestAudit(tuple(findings), tuple(controls), tuple(found))
+
+
+def _beside_retrained(one: Distance, limit: float) -> Verdict:
+    """Too far fails. Nearer than retrained models are to each other is no fault, but no retrained model is: a ruined one may be."""
+    verdict = judge(one.ratio.lower, one.ratio.upper, -np.inf, limit)
+    return Verdict.INCONCLUSIVE if verdict is Verdict.PASS and one.ratio.lower < 1 / limit else verdict

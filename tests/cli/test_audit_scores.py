@@ -82,6 +82,16 @@ def test_retraining_passes_with_models_enough_and_is_open_with_few(certify, made
     assert (code, document["verdict"]) == (3, "inconclusive")
 
 
+def test_nothing_passes_that_would_pass_without_forgetting(certify, made: Made) -> None:
+    many, wide = arrays_of(models=128, records=200), SPEC.replace("tpr = 0.2", "tpr = 0.3")
+    code, document = audited(certify, made(wide, **many | {"original": None}))
+    assert (code, document["verdict"]) == (3, "inconclusive")
+    assert any("have original models observed" in (one["remedy"] or "") for one in document["checks"])
+    weak = arrays_of(models=128, records=200, gain=0.5)
+    code, _ = audited(certify, made(SPEC.replace("tpr = 0.2", "tpr = 0.5"), **weak | {"unlearned": weak["original"]}))
+    assert code == 3
+
+
 def test_a_control_that_misbehaves_refuses(certify, made: Made) -> None:
     code, document = audited(certify, made(**arrays_of(broken=3.0)))
     assert code == 4

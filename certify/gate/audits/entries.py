@@ -8,6 +8,13 @@ from certify.core.verdict import Verdict
 from certify.reports.audit_games import game_label
 from certify.reports.schema import CheckEntry
 
+_WIDE = (
+    "have original models observed, and name a limit that they exceed: audit.max_tpr_at_fpr with a smaller fpr, or a smaller epsilon; "
+    "or hard forget_sets"
+)
+_NEARER = "no retrained model is so near the others, and a ruined one may be: distances show nothing of it; add u-lira"
+_MORE_RETRAINED = "more retrained models narrow it: raise audit.replicates, or name more in release.retrained"
+
 
 def entries_of(findings: Sequence[Finding], controls: Sequence[Control]) -> tuple[CheckEntry, ...]:
     """One check for each finding that decides, and one for each control that misbehaved, or for all together where none did.
@@ -49,11 +56,12 @@ def control_entry(control: Control) -> CheckEntry:
 
 def _controls_entry(controls: Sequence[Control]) -> CheckEntry:
     caught = sum(control.must_be_caught for control in controls)
+    seen = sum(control.must_be_caught and control.able for control in controls)
     return CheckEntry(
         id="controls",
         title="controls",
         verdict=Verdict.PASS,
-        summary=f"retrained models were not told apart ({len(controls) - caught} of {len(controls) - caught}); original ones were ({caught} of {caught})",
+        summary=f"retrained models were not told apart ({len(controls) - caught} of {len(controls) - caught}); original ones were ({seen} of {caught})",
         measured=float(len(controls)),
         quantity="controls",
     )
@@ -101,11 +109,11 @@ def _how_to_settle(one: Finding) -> str:
     if one.attack == "release-lira":
         return "so few forgotten records of one model cannot settle it: audit the method, with u-lira"
     if one.attack.endswith("-distance"):
-        return "more retrained models narrow it: raise audit.replicates, or name more in release.retrained"
+        return _NEARER if one.value < 1 else _MORE_RETRAINED
     if one.game == "coin-flip":
         return "plant more canaries"
-    if one.limit is not None and one.limit >= 1 and one.statistic.startswith("TPR"):
-        return "name a limit that something could exceed: audit.max_tpr_at_fpr with a smaller fpr, or a smaller epsilon"
+    if one.limit is not None and one.upper <= one.limit:
+        return _WIDE
     if one.needed_models is None:
         return "no number of models would settle it: the limit is as strict as chance itself"
     return f"about {one.needed_models:,} shadow models would settle it: `certify audit --models {one.needed_models}`"

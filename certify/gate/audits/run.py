@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from certify.attacks.audits.fleet import audit_fleet
+from certify.attacks.audits.doing_nothing import without_empty_passes
+from certify.attacks.audits.fleet import FleetAudit, audit_fleet
 from certify.attacks.audits.membership import Levels, references_and_targets
 from certify.attacks.audits.request import RequestAudit, audit_release, require_retrained
 from certify.attacks.observations import Cell, Observations
@@ -129,7 +130,11 @@ def _play(seen: Seen, name: str, observations: Observations) -> None:
         slice_name=name,
         seed=given.seed,
     )
-    seen.fleets[name] = (observations, found)
+    _keep(seen, name, observations, found)
+
+
+def _keep(seen: Seen, name: str, observations: Observations, found: FleetAudit) -> None:
+    seen.fleets[name] = (observations, without_empty_passes(found, observations, seen.levels, seen.plan.rates))
     seen.left_out += found.left_out
 
 
@@ -239,8 +244,7 @@ def _watch(seen: Seen, name: str, blocks: Iterator[Observations]) -> Observation
     with closing(blocks):  # type: ignore[type-var]  # a generator
         observations, stopped = early.watch(blocks)
     found = stopped or early.corrected(early.audit(observations))
-    seen.fleets[name] = (observations, found)
-    seen.left_out += found.left_out
+    _keep(seen, name, observations, found)
     looked = f"stopped after {observations.models} models" if stopped else "went to the last model"
     seen.notes.append(
         f"{name}: looked after each block, {looked}; p-values hold at any time (at least {early.p_value:.2g})"
