@@ -196,8 +196,8 @@ def _holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in holm(np.array(p_values))] if p_values else []
 
 
-def settled(findings: Sequence[Finding], alpha: float) -> list[Finding]:
-    """The findings with Holm's correction over their p-values, each attack and game counted once.
+def settled(findings: Sequence[Finding], alpha: float, *, others: int = 0) -> list[Finding]:
+    """The findings with Holm's correction over their p-values, each attack and game counted once; ``others`` are still to come.
 
     A rate above its limit fails only where the corrected, exact p-value is at most ``alpha``: honest retraining then fails with
     probability ``alpha`` at most over all findings together, whatever the intervals are worth.
@@ -206,7 +206,7 @@ def settled(findings: Sequence[Finding], alpha: float) -> list[Finding]:
     for one in findings:
         if one.p_value is not None:
             keys.setdefault((one.attack, one.game, one.slice), one.p_value)
-    levels = dict(zip(keys, _holm(list(keys.values())), strict=True))
+    levels = dict(zip(keys, _holm([*keys.values(), *[1.0] * others]), strict=False))
     return [_settled(one, levels.get((one.attack, one.game, one.slice)), alpha) for one in findings]
 
 

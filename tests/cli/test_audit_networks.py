@@ -101,6 +101,15 @@ def test_more_models_are_added_to_those_that_are_there(spec, certify):
     assert more["audit"]["design"]["from_cache"] > 0
 
 
+def test_looking_after_each_block_is_said_and_verifies(spec, certify):
+    put(spec, "block = 8", "block = 8\nstop_early = true")
+    done, document = audited(certify, spec, "--output", f"json={spec.with_name('audit.json')}")
+    assert done.code in {1, 3, 4}
+    note = next(one for one in document["audit"]["design"]["notes"] if "looked after each block" in one)
+    assert "hold at any time" in note
+    assert certify("verify", spec.with_name("audit.json")).code == 0
+
+
 def test_the_forecast_trains_nothing_and_leaves_nothing(spec, certify):
     before = {path.name for path in spec.parent.iterdir()}
     done = certify("audit", spec, "--forecast")

@@ -25,7 +25,8 @@ class Early:
 
     Each new model and its retrained twin are scored by the models of earlier blocks alone, so that under perfect unlearning the two
     could be exchanged whatever was seen before; the bets on their difference are a martingale, and one over its largest value is a p-value
-    at any time (Ville). The look may then stop: where every limit that is exceeded stays so by this p-value, more models only cost.
+    at any time (Ville). The look may then stop: where a limit is exceeded by this p-value, whatever the audit's other findings will be, and all
+    controls are in order, more models only cost.
 
     Attributes:
         plan: attacks, games, limits; its first membership attack is the one that is played pair by pair.
@@ -64,7 +65,7 @@ class Early:
                 self._add(seen, before)
             if seen.models >= LEAST_MODELS and self.p_value <= self.plan.alpha:
                 found = self.corrected(self.audit(seen))
-                if any(one.verdict is Verdict.FAIL for one in settled(found.findings, self.plan.alpha)):
+                if self.settles(found):
                     return seen, found
         return Observations.join(parts), None
 
@@ -81,6 +82,14 @@ class Early:
             slice_name=self.name,
             seed=self.seed,
         )
+
+    def settles(self, found: FleetAudit) -> bool:
+        """Whether more models would change nothing: something fails, and will whatever p-values are still to come."""
+        own = len({(one.attack, one.game) for one in found.findings})
+        others = own * (self.plan.slices - 1) + len(self.plan.request) + self.plan.coins
+        failed = any(one.verdict is Verdict.FAIL for one in settled(found.findings, self.plan.alpha, others=others))
+        # a control that few models leave open would have the failure refused
+        return failed and all(control.ok for control in found.controls)
 
     def corrected(self, found: FleetAudit) -> FleetAudit:
         """The audit with p-values that hold although one looked before: none is below the one that holds at any time."""
