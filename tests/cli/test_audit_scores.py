@@ -78,6 +78,7 @@ def test_retraining_passes_with_models_enough_and_is_open_with_few(certify, made
     code, document = audited(certify, made(SPEC.replace("tpr = 0.2", "tpr = 0.3"), **many))
     assert (code, document["verdict"]) == (0, "pass"), [one["summary"] for one in document["checks"]]
     assert document["guarantee"]["kind"] == "empirical"
+    assert f"fewer than {100 * (1 - 0.05 ** (1 / 64)):.2g} models in 100" in document["guarantee"]["reason"]
     code, document = audited(certify, made(**arrays_of(models=16, records=60)))
     assert (code, document["verdict"]) == (3, "inconclusive")
 
@@ -136,6 +137,28 @@ def test_hard_records_that_are_forgotten_by_all_do_not_pass_for_remembered_ones(
     _, document = audited(certify, made(**arrays))
     assert any("hard records could not be told" in line for line in document["audit"]["not_tested"])
     assert all(one["game"] == "retrain" for one in document["audit"]["findings"])
+
+
+def classes_forgotten(seed: int) -> dict[str, Any]:
+    """Each honest model forgets one class of ten; records never seen are of all the others."""
+    rng, kind = np.random.default_rng(seed), np.repeat(np.arange(10), 20)
+    mine = kind == rng.integers(10, size=(64, 1))
+    assignment = np.where(mine, 2, rng.integers(0, 2, (64, 200)))
+    worlds = ("unlearned", "retrained", "again")
+    moved = 2.0 * (assignment == 1) - 4.0 * mine
+    phi = {name: moved + rng.normal(size=mine.shape) for name in worlds}
+    return {"assignment": assignment, **phi, "original": 3.0 * (assignment > 0) + rng.normal(size=mine.shape)}
+
+
+def test_whole_classes_that_honest_models_forget_are_no_failure(certify, made: Made) -> None:
+    arrays = classes_forgotten(0)
+    code, document = audited(certify, made(forget="1\n", **arrays))
+    assert code == 4
+    assert any("no whole classes" in (one["remedy"] or "") for one in document["checks"])
+    assert not any(one["verdict"] == "fail" for one in document["checks"])
+    code, document = audited(certify, made(forget="1\n", **arrays | {"retrained": None, "again": None}))
+    assert code == 3
+    assert any("by chance, one by one" in line for line in document["audit"]["not_tested"])
 
 
 BAD: dict[str, tuple[dict[str, Any], str, int]] = {

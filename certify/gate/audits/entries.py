@@ -8,6 +8,15 @@ from certify.core.verdict import Verdict
 from certify.reports.audit_games import game_label
 from certify.reports.schema import CheckEntry
 
+_MISSES = "the attack misses even models that forgot nothing: train more shadow models, or leave this attack out"
+_NOT_ALIKE = (
+    "retrained models differ from each other by more than chance: check that all were trained by one recipe, and that the rows of the "
+    "scores belong together"
+)
+_NOT_BY_CHANCE = (
+    "even retrained models tell the records to forget from those never seen: draw them by chance, one by one (no whole classes), anew for "
+    "each model, and check that the rows of the scores belong together"
+)
 _WIDE = (
     "have original models observed, and name a limit that they exceed: audit.max_tpr_at_fpr with a smaller fpr, or a smaller epsilon; "
     "or hard forget_sets"
@@ -38,11 +47,7 @@ def refused(finding: Finding, broken: Sequence[Control]) -> bool:
 
 def control_entry(control: Control) -> CheckEntry:
     """A control that misbehaved, as a check."""
-    remedy = (
-        "the attack misses even models that forgot nothing: train more shadow models, or leave this attack out"
-        if control.must_be_caught
-        else "retrained models differ from each other by more than chance: check that all were trained by one recipe, and that the rows of the scores belong together"
-    )
+    remedy = _MISSES if control.must_be_caught else _NOT_BY_CHANCE if control.game == "privacy" else _NOT_ALIKE
     return CheckEntry(
         id=control.id,
         title=f"control: {control.name}",

@@ -167,6 +167,9 @@ def _cannot_be_played(fleet: Observations, game: str) -> str | None:
     masks = [fleet.assignment == int(cell) for cell in cells[game]]
     if not all(mask.any() for mask in masks):
         return "the scores hold no records for it"
+    if game == "privacy" and not fleet.has("retrained"):
+        # whole classes forgotten together, say, look unlike records never seen to honest retraining as well
+        return "without retrained models nothing shows that records were given to forget by chance, one by one"
     tried, both = masks[0].any(axis=0), masks[0].any(axis=0) & masks[-1].any(axis=0)
     if 2 * np.count_nonzero(both) < np.count_nonzero(tried):
         return "most records are on one side of it in all models, so that hard records could not be told from remembered ones"
