@@ -110,6 +110,18 @@ def test_looking_after_each_block_is_said_and_verifies(spec, certify):
     assert certify("verify", spec.with_name("audit.json")).code == 0
 
 
+def test_the_method_under_audit_is_the_one_that_made_the_model_knob_by_knob(spec, certify):
+    """One epoch for the release and fifty for the audit would audit another method."""
+    assert certify("unlearn", spec, "--method", "fine-tune", "--set", "epochs=1", "--force").code == 0
+    put(spec, "models = 16", "models = 16\nknobs = { epochs = 50 }")
+    done = certify("audit", spec, "--forecast")
+    assert (done.code, done.stdout) == (2, "")
+    assert "audit.knobs: are not those that made this model" in done.stderr
+    assert "epochs=1" in done.stderr
+    put(spec, "epochs = 50", "epochs = 1")
+    assert certify("audit", spec, "--forecast").code == 0
+
+
 def test_the_forecast_trains_nothing_and_leaves_nothing(spec, certify):
     before = {path.name for path in spec.parent.iterdir()}
     done = certify("audit", spec, "--forecast")
