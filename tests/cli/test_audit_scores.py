@@ -171,6 +171,7 @@ BAD: dict[str, tuple[dict[str, Any], str, int]] = {
     "an unknown array": ({"retrianed": np.zeros((32, 120))}, "has an array 'retrianed'", 2),
     "another cell": ({"assignment": np.full((32, 120), 3)}, "assignment holds other values", 2),
     "an assignment in floats": ({"assignment": np.zeros((32, 120))}, "assignment has type float64", 2),
+    "copies of one model": ({"unlearned": np.tile(np.arange(120.0), (32, 1))}, "31 repeat another one", 2),
     "ids that repeat": ({"ids": np.full(120, "r1")}, "ids do not name 120 records once each", 2),
 }
 
