@@ -9,8 +9,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from certify import unlearners
-from certify.attacks.audits.findings import Finding
 from certify.attacks.audits.doing_nothing import without_empty_passes
+from certify.attacks.audits.findings import Finding
 from certify.attacks.audits.fleet import FleetAudit, audit_fleet
 from certify.attacks.audits.judge import rate_limit, settled
 from certify.attacks.audits.membership import Levels
