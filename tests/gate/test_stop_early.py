@@ -134,7 +134,9 @@ def test_twins_that_are_the_same_model_bet_nothing() -> None:
     assert set(looks(look, same)) == {1.0}
 
 
-def test_attacks_without_a_part_against_retrained_models_are_not_watched() -> None:
-    assert watched(("u-lira", "lira"))
-    assert not watched(("lira", "u-lira"))
-    assert not watched(())
+def test_the_attack_that_is_watched_sees_something_and_plays_against_retrained_models() -> None:
+    assert watched(("u-lira", "rmia")) == "u-lira"
+    assert watched(("lira", "loss", "rmia")) == "rmia"
+    assert watched(("two-version", "loss")) == "loss"
+    assert watched(("lira", "two-version")) is None
+    assert watched(()) is None
