@@ -120,6 +120,18 @@ def test_the_short_form_is_one_request(certify, made: Made) -> None:
     assert "the game privacy: the scores hold no records for it" in document["audit"]["not_tested"]
 
 
+def test_a_release_is_held_to_the_limit_against_retrained_models_whatever_fleets_play(certify, made: Made) -> None:
+    """The privacy game's own limit is wider, since both of its sides are epsilon away from retraining."""
+    rng = np.random.default_rng(0)
+    worlds = {name: rng.normal(size=(20, 50)) for name in ("unlearned", "retrained", "original")}
+    limits = []
+    for games in ('["retrain"]', '["privacy"]'):
+        spec = SPEC.replace('"u-lira", "loss"', '"release-lira"').replace("max_tpr", f"games = {games}\n#")
+        _, document = audited(certify, made(spec, forget="1\n", release=rng.normal(size=50), **worlds))
+        limits += [one["limit"] for one in document["audit"]["findings"]]
+    assert limits == pytest.approx([0.0271] * 4)
+
+
 def test_probabilities_give_what_their_log_odds_give(certify, made: Made) -> None:
     arrays = arrays_of(left=3.0)
     _, wanted = audited(certify, made(**arrays))

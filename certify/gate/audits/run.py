@@ -182,7 +182,7 @@ def _release(seen: Seen, released: object, retrained: object, original: object) 
         np.asarray(retrained, dtype=np.float64),
         None if original is None else np.asarray(original, dtype=np.float64),
         fpr=seen.plan.fpr,
-        limit=seen.plan.rates.get("retrain", next(iter(seen.plan.rates.values()))),
+        limit=seen.plan.rates["retrain"],
         confidence=1 - seen.plan.alpha,
     )
 
