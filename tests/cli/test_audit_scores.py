@@ -132,6 +132,19 @@ def test_a_release_is_held_to_the_limit_against_retrained_models_whatever_fleets
     assert limits == pytest.approx([0.0271] * 4)
 
 
+def test_a_ruined_model_gives_nothing_away_and_the_claim_says_what_was_asked(certify, made: Made) -> None:
+    """Random numbers for every record: within the limit of privacy, far from any retrained model."""
+    arrays = arrays_of(models=128, records=200)
+    arrays["unlearned"] = np.random.default_rng(1).normal(size=(128, 200))
+    wide = SPEC.replace("tpr = 0.2", "tpr = 0.3")
+    code, document = audited(certify, made(wide, **arrays))
+    assert code == 1
+    assert "cannot be told from models retrained" in document["audit"]["claim"]
+    code, document = audited(certify, made(wide + 'games = ["privacy"]\n', **arrays))
+    assert code == 0
+    assert "whether they are like retrained ones was not asked" in document["audit"]["claim"]
+
+
 def test_probabilities_give_what_their_log_odds_give(certify, made: Made) -> None:
     arrays = arrays_of(left=3.0)
     _, wanted = audited(certify, made(**arrays))
