@@ -163,7 +163,9 @@ def controls_of(found: Sequence[Membership], alpha: float) -> list[Control]:
     nulls = [one for one in known if one.null_p is not None]
     adjusted = _holm([one.null_p for one in nulls if one.null_p is not None])
     listed = [
-        _control(one, "retrained models", one.null_p, ok=level > CONTROL_LEVEL, caught=False, adjusted=level)
+        _control(
+            one, "retrained models", one.null_p, ok=level > CONTROL_LEVEL, caught=False, adjusted=level, of=len(nulls)
+        )
         for one, level in zip(nulls, adjusted, strict=True)
     ]
     listed.extend(
@@ -175,10 +177,13 @@ def controls_of(found: Sequence[Membership], alpha: float) -> list[Control]:
 
 
 def _control(
-    one: Membership, who: str, p: float | None, *, ok: bool, caught: bool, adjusted: float | None = None
+    one: Membership, who: str, p: float | None, *, ok: bool, caught: bool, adjusted: float | None = None, of: int = 0
 ) -> Control:
     wanted = "must be told apart" if caught else "must not be told apart"
     shown = "" if adjusted is None or adjusted == p else f" ({adjusted:.3g} after Holm)"
+    twins = len(np.unique(one.trials.models))
+    if not caught and one.game.name == "retrain" and of * 2.0 ** (1 - twins) > CONTROL_LEVEL:
+        shown += f", of which {twins} models could show nothing else: too few for this control"
     return Control(
         id=f"control-{who.partition(' ')[0]}-{one.attack}-{one.game.name}",
         attack=one.attack,

@@ -128,6 +128,15 @@ def test_retraining_that_is_not_one_law_is_refused() -> None:
     assert {(one.attack, one.game, one.must_be_caught) for one in broken} >= {("u-lira", "retrain", False)}
 
 
+@pytest.mark.parametrize(("models", "few"), [(16, True), (32, False)])
+def test_a_control_that_could_not_have_misbehaved_says_so(models: int, few: bool) -> None:
+    """With eight twins the smallest p-value is 1/128: after Holm over four controls no retraining is told apart, however different."""
+    found = looked_at(fleet(models, 120, broken=9.0, seed=9))
+    control = next(one for one in found.controls if one.id == "control-retrained-u-lira-retrain")
+    assert control.ok == few
+    assert ("too few for this control" in control.summary) == few
+
+
 def test_an_attack_that_cannot_tell_the_original_is_refused_and_a_baseline_need_not() -> None:
     found = looked_at(fleet(32, 120, gain=0.0, seed=10))
     blind = [one for one in found.controls if one.must_be_caught]
