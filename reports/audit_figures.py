@@ -70,12 +70,29 @@ def ranking_figure(ranking: Ranking) -> str:
             low, high = (end if _finite(end) else item.value for end in (item.lower, item.upper))
             axes.hlines(height, low, high, color=ACCENT, linewidth=4, alpha=0.35)
             axes.plot([item.value], [height], "o", color=ACCENT, markersize=6)
+        if _far_apart(
+            [abs(item.value) for item in rows]
+        ):  # a record that few models saw, all alike, has a tiny deviation
+            axes.set_xscale("symlog", linthresh=1.0)
+            _plain_ticks(axes)
         axes.set_yticks(range(len(rows)), [f"row {item.row:,}" for item in rows])
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(label(ranking.statistic))
 
     return draw(paint, name="ranking", size=(5.6, 0.9 + 0.24 * len(rows)), words=words)
+
+
+def _far_apart(values: Sequence[float]) -> bool:
+    """Whether the largest would press the others together on an even scale."""
+    return max(values) > 10 * max(1.0, sorted(values)[len(values) // 2])
+
+
+def _plain_ticks(axes: "Axes") -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: superscripts(format_plain(value, 3))))
 
 
 def _legend(axes: "Axes") -> None:

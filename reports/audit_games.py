@@ -11,6 +11,8 @@ from certify.reports.schema import CheckEntry, Document
 from certify.reports.wording import GRAVEST, clean
 
 _RATE = re.compile(r"TPR at FPR (\d[\d.e-]*)")
+_SHARE = re.compile(r"share of forgotten records flagged at FPR (\d[\d.e-]*)")
+_RATIO = "distance to retrained models over theirs to each other"
 
 _LABELS = {
     "retrain": "against retrained models",
@@ -46,7 +48,14 @@ def game_question(game: str) -> str:
 
 
 def in_words(finding: Finding) -> str:
-    """A true-positive rate in a sentence without terms; empty for other statistics and games."""
+    """A rate, a share of records or a ratio of distances in a sentence without terms; empty for other statistics and games."""
+    share = _SHARE.fullmatch(finding.statistic)
+    if share is not None:
+        chance, found = format_plain(100 * float(share[1]), 3), format_plain(100 * finding.value, 3)
+        familiar = "less" if finding.direction == "over-forgetting" else "more"
+        return f"{found} in 100 of the forgotten records look {familiar} familiar to this model than to retrained ones, where chance explains {chance} in 100."
+    if finding.statistic == _RATIO:
+        return f"The model lies {format_plain(finding.value, 3)} times as far from retrained models as these lie from each other."
     rate = _RATE.fullmatch(finding.statistic)
     if rate is None or finding.game not in ("retrain", "privacy", "two-version"):
         return ""

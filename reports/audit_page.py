@@ -8,6 +8,7 @@ from certify.reports import audit_tables as tables
 from certify.reports import audit_wording as wording
 from certify.reports.audits import Audit
 from certify.reports.schema import Document
+from certify.reports.wording import plural
 
 
 def audit_view(document: Document) -> dict[str, Any] | None:
@@ -45,11 +46,16 @@ def _words(audit: Audit) -> dict[str, Any]:
 
 
 def _figures(audit: Audit) -> dict[str, Any]:
-    histograms = zip(audit.histograms[: figures.CURVES], figures.histogram_figures(audit), strict=True)
+    histograms = [
+        pair
+        for pair in zip(audit.histograms[: figures.CURVES], figures.histogram_figures(audit), strict=True)
+        if pair[1]
+    ]
     relearning = zip(audit.relearning, figures.relearning_figures(audit), strict=True)
     return {
         "roc": list(zip(audit.roc, figures.roc_figures(audit), strict=True)),
-        "histograms": [pair for pair in histograms if pair[1]],
+        "histograms": histograms,
+        "undrawn": _undrawn(len(histograms), audit),
         "relearning": [pair for pair in relearning if pair[1]],
         "distances": figures.distance_figure(audit),
         "rows": figures.ROWS,
@@ -57,3 +63,14 @@ def _figures(audit: Audit) -> dict[str, Any]:
         "thinned": any(len(item.null_values) > figures.DOTS for item in audit.distances[: figures.ROWS]),
         "ranking": figures.ranking_figure(audit.ranking) if audit.ranking else "",
     }
+
+
+def _undrawn(drawn: int, audit: Audit) -> str:
+    """How many histograms are left out, and why; empty where all are drawn."""
+    beyond, open_ = max(0, len(audit.histograms) - figures.CURVES), min(len(audit.histograms), figures.CURVES) - drawn
+    parts = [
+        f"the first {figures.CURVES} are drawn" if beyond else "",
+        f"{open_} {'has' if open_ == 1 else 'have'} no finite scale to draw on" if open_ else "",
+    ]
+    why = "; ".join(part for part in parts if part)
+    return f"Of {plural(len(audit.histograms), 'histogram')} {why}: the JSON document has all of them." if why else ""

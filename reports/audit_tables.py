@@ -5,6 +5,7 @@ from certify.reports.audit_games import game_label, game_question, plain_title
 from certify.reports.audit_wording import (
     REFERENCES,
     SOURCES,
+    blind,
     leading,
     limit_words,
     measured,
@@ -49,7 +50,7 @@ def detectable_words(finding: Finding) -> str:
     if finding.minimum_detectable is None:
         return "not computed"
     chance = "" if finding.power is None else f", with probability {format_plain(finding.power)}"
-    return f"{format_upper(finding.minimum_detectable)}{chance}"
+    return f"{'none, however strong' if blind(finding) else format_upper(finding.minimum_detectable)}{chance}"
 
 
 def word(finding: Finding) -> str:

@@ -115,11 +115,18 @@ def p_words(p_value: float | None, adjusted: float | None) -> str:
     return ", ".join(parts if adjusted is None else [*parts, f"adjusted {format_upper(adjusted, 2)}"])
 
 
+def blind(finding: Finding) -> bool:
+    """Whether not even the largest rate that there is would have been seen."""
+    return finding.statistic.startswith("TPR") and (finding.minimum_detectable or 0.0) >= 1
+
+
 def seen_words(finding: Finding) -> str:
     """What the audit would have seen; says so when that is not known."""
     if finding.minimum_detectable is None:
         return "How small a leak the audit would have seen was not computed."
     chance = "" if finding.power is None else f" with probability {format_plain(finding.power)}"
+    if blind(finding):
+        return f"However strong a leak, the audit would not have seen it{chance}: too few models."
     return f"The audit would have seen a leak above {format_upper(finding.minimum_detectable)}{chance}."
 
 
@@ -139,6 +146,8 @@ def sentence(audit: Audit) -> str:
 
 def _where(finding: Finding) -> str:
     records = "all records" if finding.slice == "all" else f"the records of slice {clean(finding.slice)}"
+    if finding.attack.endswith("-distance"):
+        return f"{clean(finding.statistic)}, as {clean(finding.title)},"
     asked = game_label(finding.game)
     game = f", {asked}" if asked != finding.game else ""
     return f"{clean(finding.statistic)} of {clean(finding.attack)} on {records}{game}"

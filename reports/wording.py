@@ -174,9 +174,38 @@ def _one_step_row(bound: OneStepBound) -> tuple[str, str, str]:
 
 
 def remedies(document: Document) -> tuple[CheckEntry, ...]:
-    """Checks that did not pass and say what would mend them, each remedy once, the gravest first."""
+    """Checks that did not pass and say what would mend them, each remedy once, the gravest first.
+
+    Several that more shadow models would settle, each with a number of its own, are one.
+    """
+    needed = _needed(document)
+    many = [entry for entry in document.checks if entry.id in needed]
+    apart = {entry.id for entry in many} if len(many) > _FEW else set()
     seen: dict[str, CheckEntry] = {}
     for entry in document.checks:
-        if entry.verdict is not Verdict.PASS and entry.remedy:
+        if entry.verdict is not Verdict.PASS and entry.remedy and entry.id not in apart:
             seen.setdefault(entry.remedy, entry)
-    return tuple(sorted(seen.values(), key=lambda entry: GRAVEST.index(entry.verdict)))
+    found = [*seen.values(), *([_more_models(many, needed, document)] if apart else [])]
+    return tuple(sorted(found, key=lambda entry: GRAVEST.index(entry.verdict)))
+
+
+_FEW = 2
+"""Checks whose own numbers of models are still read one by one."""
+
+
+def _needed(document: Document) -> dict[str, int]:
+    """Models that would settle each inconclusive finding, by its id."""
+    found = () if document.audit is None else document.audit.findings
+    return {one.id: one.needed_models for one in found if one.verdict is Verdict.INCONCLUSIVE and one.needed_models}
+
+
+def _more_models(many: list[CheckEntry], needed: dict[str, int], document: Document) -> CheckEntry:
+    numbers = sorted(needed[entry.id] for entry in many)
+    half, all_ = numbers[(len(numbers) - 1) // 2], numbers[-1]
+    most = f"about {half:,} shadow models would settle"
+    count = f"{most} all" if half == all_ else f"{most} half, {all_:,} all"
+    elsewhere = document.audit is not None and document.audit.design.source == "scores"
+    how = f"score {half:,} models of each world" if elsewhere else f"`certify audit --models {half}`"
+    return many[0].model_copy(
+        update={"title": f"{len(many)} inconclusive checks of shadow models", "remedy": f"{count}: {how}"}
+    )

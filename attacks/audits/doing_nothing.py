@@ -13,8 +13,8 @@ from certify.attacks.observations import Observations
 from certify.attacks.statistics.means import thresholds_at
 from certify.core.verdict import Verdict
 
-_UNSEEN = "no original models were observed, so that nothing shows what the attack sees"
-_WIDE = "models that forgot nothing are within the limit of every attack, too, so that passing shows nothing"
+EMPTY = "models that forgot nothing are within the limit of every attack, too, so that passing shows nothing"
+"""Said of what would have passed."""
 
 
 def without_empty_passes(
@@ -22,8 +22,8 @@ def without_empty_passes(
 ) -> FleetAudit:
     """The same audit, a pass turned into inconclusive where nothing shows that it takes forgetting.
 
-    That is where no original models were observed, or where all limits are kept and the originals in the unlearned ones' place would keep
-    all of them as well. (Where one attack or game alone is so blind, another one decides.)
+    That is where all limits are kept and the originals in the unlearned ones' place would keep all of them as well. (Where one attack
+    or game alone is so blind, another one decides; where no originals were observed, the gate passes nothing anyhow.)
 
     Args:
         found: what attacks found.
@@ -33,16 +33,12 @@ def without_empty_passes(
     """
     deciding = [one for one in found.findings if one.verdict is not None]
     passed = [one for one in deciding if one.verdict is Verdict.PASS]
-    if not passed:
-        return found
-    if not observations.has("original"):
-        return _open(found, _UNSEEN)
-    if len(passed) < len(deciding):
+    if not passed or len(passed) < len(deciding) or not observations.has("original"):
         return found
     looked_at = {(one.attack, one.game) for one in passed}
     played = [one for one in found.shown if (one.attack, one.game.name) in looked_at]
     if all(_original_passes(observations, one, levels, rates[one.game.name]) for one in played):
-        return _open(found, _WIDE)
+        return _open(found, EMPTY)
     return found
 
 

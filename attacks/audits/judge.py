@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from certify.attacks.audits.findings import Control, Finding
-from certify.attacks.audits.membership import Levels, Membership, Refuted, Side, auc, epsilon_ceiling
+from certify.attacks.audits.membership import (
+    ENOUGH_MODELS,
+    Levels,
+    Membership,
+    Refuted,
+    Side,
+    auc,
+    epsilon_ceiling,
+)
 from certify.attacks.registry import ATTACKS
 from certify.attacks.statistics.equivalence import Decision, decide
 from certify.attacks.statistics.multiple import holm
@@ -18,6 +26,8 @@ from certify.core.verdict import Verdict
 CONTROL_LEVEL = 0.01
 """Chance, at most, that an audit is refused because retrained models happened to look unlike each other."""
 
+_MOST_TARGETS = 2**17
+"""Models that no plan goes beyond."""
 
 _DECIDING = ("retrain", "privacy")
 """Games in which honest retraining leaves nothing to find, so that a limit on the rate itself makes sense."""
@@ -145,12 +155,17 @@ def _models_wanted(verdict: Verdict | None, units: int, limit: float, levels: Le
     return 4 * units if able else models_for_epsilon(limit, levels)
 
 
-def models_for_epsilon(limit: float, levels: Levels) -> int:
-    """Shadow models with which a perfect attack could refute ``limit``: twice the targets, as half are references."""
+def models_for_epsilon(limit: float, levels: Levels) -> int | None:
+    """Shadow models with which a perfect attack could refute ``limit``: twice the targets, as half are references.
+
+    None where more than a quarter of a million would be needed.
+    """
     targets = 1
-    while epsilon_ceiling(targets, levels.delta, levels.confidence) < limit and targets < 2**24:
+    while epsilon_ceiling(targets, levels.delta, levels.confidence) < limit:
         targets *= 2
-    return 2 * targets
+        if targets > _MOST_TARGETS:
+            return None
+    return max(ENOUGH_MODELS, 2 * targets)
 
 
 def controls_of(found: Sequence[Membership], alpha: float) -> list[Control]:
@@ -230,5 +245,5 @@ def _power(decision: Decision) -> dict[str, Any]:
     return {
         "minimum_detectable": min(1.0, decision.detectable),
         "power": decision.power,
-        "needed_models": 2 * decision.needed if decision.needed else None,
+        "needed_models": max(ENOUGH_MODELS, 2 * decision.needed) if decision.needed else None,
     }

@@ -29,6 +29,9 @@ Score = Callable[[Observations, Game, IntArray], Trials]
 LEAST_MODELS = 16
 """Half of them are references and half are looked at; with fewer no interval is of use."""
 
+ENOUGH_MODELS = 32
+"""With fewer an audit is nearly blind: at 16 it settles next to nothing, at 32 it fails what forgot nothing (docs/audit_figures.md)."""
+
 EPSILON_FPR = 0.1
 """Rate of the threshold that epsilon is bounded at: lower ones give larger bounds with hundreds of models, and none with dozens."""
 
@@ -122,18 +125,28 @@ class Membership:
     curve: Curve
 
 
-def references_and_targets(models: int) -> tuple[IntArray, IntArray]:
-    """Even and odd positions, so that every block of a fleet serves both.
+def require_models(models: int) -> None:
+    """Refuse a fleet of too few models.
 
     Raises:
         TooLittlePowerError: there are fewer than 16 models.
     """
     if models < LEAST_MODELS:
         raise TooLittlePowerError(
-            f"{models} shadow models are too few for an interval over models: {LEAST_MODELS} are the least, 64 a good number",
+            f"{models} shadow models are too few for an interval over models: {LEAST_MODELS} are the least and settle next to nothing, "
+            f"{ENOUGH_MODELS} find what forgot nothing, 64 are a good number",
             where="audit.models",
-            mend="train more of them",
+            mend=f"give {ENOUGH_MODELS} or more",
         )
+
+
+def references_and_targets(models: int) -> tuple[IntArray, IntArray]:
+    """Even and odd positions, so that every block of a fleet serves both.
+
+    Raises:
+        TooLittlePowerError: there are fewer than 16 models.
+    """
+    require_models(models)
     return np.arange(0, models, 2), np.arange(1, models, 2)
 
 

@@ -21,8 +21,6 @@ LEAST_RETRAINED = 5
 
 _BLIND = "the original model is not told apart, or within the limit too: shown, and decides nothing"
 
-_UNNAMED = "no original model is named, so that nothing shows what the attack sees: shown, and passes nothing"
-
 _ONE_MODEL = (
     "Clopper-Pearson over records, or the spread of the share over retrained models where that is wider; "
     "p-value by Student's t over retrained models, taken as normal"
@@ -109,9 +107,8 @@ def audit_release(
     }
     control = None if original is None else predicted_p(*_mean_scores(original, retrained))
     # what the original itself would pass is no test: it has to be told apart, and to break the limit
-    able = (
-        control is not None
-        and control <= 1 - confidence
+    able = control is None or (
+        control <= 1 - confidence
         and original is not None
         and any(
             _share_interval(_share(original, moments, fpr, sign), null, len(original), confidence)[0] > limit
@@ -121,7 +118,7 @@ def audit_release(
     findings = []
     for direction, sign in (("under-forgetting", 1), ("over-forgetting", -1)):
         null, value = nulls[sign], _share(released, moments, fpr, sign)
-        blind = "" if able else _UNNAMED if control is None else _BLIND
+        blind = "" if able else _BLIND
         findings.append(_release_finding(direction, value, null, p, len(released), fpr, limit, confidence, blind))
     controls = () if control is None else (_original("release-lira", control, able=able),)
     return RequestAudit(tuple(findings), controls)
@@ -289,13 +286,14 @@ def audit_distances(
     findings, controls = [], []
     for place, one in enumerate(found):
         twin = original.get((one.name, one.part))
-        # without the original nothing shows what a distance sees, and one that is within the limit would pass itself
-        blind = twin is None or _one_more(twin) > 1 - confidence or twin.ratio.lower <= limit
+        blind = twin is not None and (
+            _one_more(twin) > 1 - confidence or twin.ratio.lower <= limit  # it would pass itself
+        )
         if place == 0 and twin is not None:
             controls.append(_original(attack, _one_more(twin), able=not blind))
         verdict = _beside_retrained(one, limit)
         decides = place == 0 and (verdict is Verdict.FAIL or not blind)
-        words = [] if decides else [f"{_UNNAMED if twin is None else _BLIND}."]
+        words = [] if decides else [f"{_BLIND}."]
         words += [REMINDER] if start is None else [start.words, REMINDER]
         findings.append(
             Finding(

@@ -9,9 +9,10 @@ import numpy as np
 from certify.attacks.fleets.assignment import Assignment, check_assignment
 from certify.attacks.fleets.blocks import Job, Made, Unlearn, make_block
 from certify.attacks.fleets.executors import Workplace, workplace
-from certify.attacks.fleets.fleet import survey_of
+from certify.attacks.fleets.fleet import survey_of, surveyed
 from certify.attacks.fleets.memory import shown_bytes
 from certify.attacks.fleets.plan import FleetPlan, FleetTask
+from certify.attacks.fleets.store import FleetStore
 from certify.attacks.fleets.training import Backend
 from certify.attacks.observations import Cell
 from certify.core.arrays import AnyArray
@@ -72,11 +73,20 @@ def forecast(
     unlearn: Unlearn | None = None,
     *,
     executor: Any = None,
+    store: FleetStore | None = None,
 ) -> Cost:
     """What :func:`~certify.attacks.fleets.fleet.run_fleet` with these arguments will cost.
 
     A few steps are timed where the blocks will be made; unlearning, looking, and training by the task's own function are timed on a
     block of two models, which are trained for one pass.
+
+    Args:
+        task: as for ``run_fleet``.
+        plan: the same.
+        assignment: the same.
+        unlearn: the same.
+        executor: the same.
+        store: where what was found out about the fleet is kept, so that its run need not find it out again; nowhere by default.
 
     Raises:
         InputError, ConfigurationError: what ``run_fleet`` would refuse.
@@ -85,7 +95,9 @@ def forecast(
     worlds = plan.worlds_with(unlearner=unlearn is not None)
     recipe = plan.recipe_for(task)
     with workplace(task, executor) as place:
-        found = survey_of(place, plan, given)
+        found = (
+            survey_of(place, plan, given) if store is None else surveyed(place, plan, given, unlearn, worlds, store)[0]
+        )
         sample = _sample(place, plan, given, unlearn, worlds, found.backend)
     share = len(given) / min(_SAMPLE, len(given))
     trained = [world for world in worlds if world != "unlearned"]

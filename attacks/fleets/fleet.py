@@ -79,7 +79,7 @@ def run_blocks(
         raise ConfigurationError("keeps no weights without a store", where="fleet.keep_parameters", mend="give a store")
     failed: list[tuple[Job, tuple[str, str, str]]] = []
     with workplace(task, executor) as place:
-        found, fleet = _surveyed(place, plan, given, unlearn, worlds, keep)
+        found, fleet = surveyed(place, plan, given, unlearn, worlds, keep)
         jobs = [
             Job(number, plan, unlearn, worlds, tuple(range(first, last)), given[first:last], found.backend)
             for number, first in enumerate(range(0, len(given), found.block))
@@ -96,6 +96,20 @@ def run_blocks(
         raise _failure(failed, len(jobs), keep)
 
 
+def begun(task: FleetTask, plan: FleetPlan, assignment: AnyArray, unlearn: Unlearn | None, store: FleetStore) -> bool:
+    """Whether an earlier run of the same fleet got as far as choosing how to run it.
+
+    Raises:
+        ConfigurationError: the store cannot tell fleets like this one apart.
+    """
+    fleet = fleet_key(task, plan, unlearn, plan.worlds_with(unlearner=unlearn is not None))
+    return store.choice(_choice_name(fleet, plan, len(assignment))) is not None
+
+
+def _choice_name(fleet: str, plan: FleetPlan, models: int) -> str:
+    return f"{fleet[:32]}-{plan.block}-{plan.backend}-{models}"
+
+
 def survey_of(place: Workplace, plan: FleetPlan, assignment: Assignment) -> Survey:
     """What a fleet would be run with, found out where it would run."""
     sizes = [int(count) for count in (assignment != Cell.OUT).sum(axis=1)]
@@ -103,7 +117,7 @@ def survey_of(place: Workplace, plan: FleetPlan, assignment: Assignment) -> Surv
     return found
 
 
-def _surveyed(
+def surveyed(
     place: Workplace,
     plan: FleetPlan,
     assignment: Assignment,
@@ -115,7 +129,7 @@ def _surveyed(
     if store is None:
         return survey_of(place, plan, assignment), ""
     fleet = fleet_key(place.task, plan, unlearn, worlds)
-    name = f"{fleet[:32]}-{plan.block}-{plan.backend}-{len(assignment)}"
+    name = _choice_name(fleet, plan, len(assignment))
     earlier = store.choice(name)
     if earlier is not None:
         return Survey(**earlier), fleet
@@ -174,7 +188,7 @@ def _failure(failed: list[tuple[Job, tuple[str, str, str]]], blocks: int, store:
     job, (what, where, mend) = failed[0]
     more = f", and {len(failed) - 1} more blocks failed" if len(failed) > 1 else ""
     others = blocks - len(failed)
-    kept = f"; {others} of {blocks} blocks are kept, run again to make the rest" if store is not None else ""
+    kept = f"; {others} of {blocks} blocks are kept, run again to make the rest" if store is not None and others else ""
     return InputError(f"{job.name}: {what}{more}", where=where, mend=f"{mend}{kept}")
 
 

@@ -96,7 +96,7 @@ def judge(lower: float, upper: float, low: float, high: float) -> Verdict:
 def decide(estimate: Estimate, high: float, low: float = -math.inf, power: float = 0.8) -> Decision:
     """The verdict on any interval; the plan takes its half-widths to shrink with the square root of the units.
 
-    The plan, with h the half-width on the side concerned, z the normal quantile of the interval's confidence and z' that of the
+    The plan, with h the half-width on the side concerned (the larger one where the lower end is 0 or below, since a rate's is cut off there), z the normal quantile of the interval's confidence and z' that of the
     power: a leak of ``high + h (1 + z'/z)`` would have been seen; ``units (h (1 + z'/z)/distance)^2`` units would settle it,
     distance the estimate's from the nearest limit. :func:`decide_mean` plans without the approximation.
 
@@ -111,7 +111,9 @@ def decide(estimate: Estimate, high: float, low: float = -math.inf, power: float
     verdict = judge(estimate.lower, estimate.upper, low, high)
     reach = 1 + max(0.0, float(ndtri(chance))) / float(ndtri((1 + level) / 2))
     below, above = estimate.value - estimate.lower, estimate.upper - estimate.value
-    detectable = high + below * reach
+    # a lower end that stands at 0 is cut off there: how far a leak would spread is then told by the other end at best
+    spread = below if estimate.lower > 0 else max(below, above)
+    detectable = high + spread * reach
     needed: int | None = 0
     if verdict is Verdict.INCONCLUSIVE:
         needed = _scaled(estimate, low, high, below * reach, above * reach)

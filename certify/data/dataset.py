@@ -203,8 +203,14 @@ def _check_ids(ids: AnyArray, where: str) -> None:
 WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,19}")
 
 
-def parse_ids(lines: Sequence[str], dataset: Dataset, where: str) -> IntArray:
+def parse_ids(lines: Sequence[str], dataset: Dataset, where: str, *, all_may_go: bool = False) -> IntArray:
     """Positions of the ids written one a line; empty lines are skipped.
+
+    Args:
+        lines: the file's.
+        dataset: whose ids they must be.
+        where: the file, for messages.
+        all_may_go: whether they may be all ids, as where the data holds the forgotten records alone.
 
     Raises:
         InputError: no id, an id that is not in the data, an id twice. Lines are named, ids are not: they may identify
@@ -229,7 +235,7 @@ def parse_ids(lines: Sequence[str], dataset: Dataset, where: str) -> IntArray:
         )
     _refuse_spaced_twins(lines, numbered, dataset, where)
     _refuse_repeats([number for number, _ in numbered], positions, where)
-    if len(positions) == len(dataset):
+    if len(positions) == len(dataset) and not all_may_go:
         raise InputError(
             "every record is to be forgotten: no retained record is left to compare with",
             where=where,

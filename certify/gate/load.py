@@ -26,11 +26,15 @@ _WRONG_TYPE = {
     "dict_type": ("a table", "write it as [{key}] with its keys below"),
     "float_type": ("a number", "write it without quotes"),
     "string_type": ("text", "write it in quotes"),
+    "knob_type": ("a number, a text, or true or false", "see `certify list unlearners NAME`"),
     "bool_type": ("true or false", "write it without quotes"),
     "list_type": ("a list", 'write it as ["..."]'),
     "string_too_short": ("text that is not empty", "fill it in, or remove the key if it is optional"),
     "too_short": ("a list that is not empty", "fill it in, or remove the key if it is optional"),
 }
+
+_KNOB = 3
+"""Parts of the name of a knob: audit.knobs.epochs."""
 
 _LEAST_NOISE = 1e-150
 """Below, squares of the noise's standard deviation leave the range of double precision."""
@@ -169,13 +173,26 @@ def _parse_toml(path: Path) -> tuple[dict[str, Any], FileRecord]:
 
 def _explain(error: ValidationError, file: Path) -> ConfigurationError:
     """The first problem in words, and how many more there are."""
-    problems = error.errors(include_url=False)
+    problems = _without_kinds(error.errors(include_url=False))
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     others = len(problems) - 1
     more = f" (and {others} more problem{'' if others == 1 else 's'})" if others else ""
     what, mend = _words(first, key)
     return ConfigurationError(f"{what}{more}", where=str(file), mend=mend)
+
+
+def _without_kinds(problems: list[ErrorDetails]) -> list[ErrorDetails]:
+    """A knob may be of several kinds; one that is of none is one problem, not one for each kind."""
+    found: dict[tuple[int | str, ...], ErrorDetails] = {}
+    for problem in problems:
+        place = problem["loc"]
+        if place[:2] == ("audit", "knobs") and len(place) > _KNOB:
+            known: ErrorDetails = {**problem, "loc": place[:_KNOB], "type": "knob_type"}
+            found.setdefault(place[:_KNOB], known)
+        else:
+            found[*place, problem["type"]] = problem
+    return list(found.values())
 
 
 def _words(problem: ErrorDetails, key: str) -> tuple[str, str]:

@@ -23,6 +23,8 @@ _NOT_COMPARED = {"created", "tool", "release", "evidence", "exit_code", "verdict
 _OF_THE_RUN = {"seconds", "forecast_seconds", "from_cache"}
 """How an audit was run, not what it found."""
 _OF_THE_LEDGER = {"ledger", "tombstones"}
+_ASKED = re.compile(r" --models (\d{1,9})$")
+"""In the command of an audit: shadow models in the place of the spec's."""
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
 
 
@@ -180,12 +182,16 @@ def _recomputed(spec: Path, document: Document) -> list[Finding]:
 
 
 def _checked_again(loaded: LoadedSpec, document: Document) -> Document:
-    if loaded.spec.release.kind == "torch":
-        return check_loaded(loaded).report
-    if document.audit is not None and document.bounds is None:  # a check would hold the attacks against its bounds
+    asked = _ASKED.search(document.reproduction.command)
+    models = None if asked is None else int(asked[1])
+    network = loaded.spec.release.kind == "torch"
+    # a check would hold a linear model's attacks against its bounds
+    if models is not None or (document.audit is not None and document.bounds is None and not network):
         from certify.gate.audits.run import audit_loaded
 
-        return audit_loaded(loaded).report
+        return audit_loaded(loaded, models=models).report
+    if network:
+        return check_loaded(loaded).report
     return check_inputs(load_inputs(loaded)).report
 
 

@@ -122,6 +122,122 @@ def test_the_method_under_audit_is_the_one_that_made_the_model_knob_by_knob(spec
     assert certify("audit", spec, "--forecast").code == 0
 
 
+def test_an_audit_of_more_models_than_the_spec_says_is_made_again_by_its_own_command(spec, certify, tmp_path):
+    kept = tmp_path / "project" / "audit.json"
+    certify("audit", spec, "--models", "20", "--quiet", "--output", kept)
+    document = json.loads(kept.read_text())
+    assert document["reproduction"]["command"] == "certify audit certify.toml --models 20"
+    done = certify("verify", kept)
+    assert done.code == 0, done.stdout
+    document["reproduction"]["command"] = "certify audit certify.toml"
+    kept.write_text(json.dumps(document))
+    assert certify("verify", kept).code == 1
+
+
+def test_a_number_of_models_that_nobody_would_train_is_refused(spec, certify):
+    put(spec, '["u-lira", "loss"]', '["parameter-distance"]')
+    done = certify("audit", spec, "--models", "64")
+    assert (done.code, done.stdout) == (2, "")
+    assert "models: no attack of the spec is on shadow models" in done.stderr
+
+
+def test_the_forecast_stands_beside_the_time_of_a_run_that_made_everything(spec, certify):
+    _, document = audited(certify, spec)
+    design = document["audit"]["design"]
+    assert 0 < design["forecast_seconds"] < 60
+    _, again = audited(certify, spec)
+    assert again["audit"]["design"]["forecast_seconds"] is None  # nothing was trained
+    _, anew = audited(certify, spec, "--restart")
+    assert anew["audit"]["design"]["forecast_seconds"] > 0
+
+
+def test_a_long_audit_is_announced(spec, certify, monkeypatch):
+    from certify.gate.audits import run
+
+    monkeypatch.setattr(run, "_LONG", 0.0)
+    done = certify("audit", spec, "--format", "json")
+    assert "to train and unlearn; `certify audit --forecast` says for what" in done.stderr
+
+
+def test_the_forecast_of_retrained_models_counts_their_weights(spec, certify):
+    put(spec, '["u-lira", "loss"]', '["parameter-distance"]')
+    put(spec, "replicates = 5", "replicates = 50")
+    assert certify("audit", spec, "--forecast").stdout.count("retrained models of this request: 50 models") == 1
+    import re
+
+    disk = re.search(r"([\d.]+) kB on disk", certify("audit", spec, "--forecast").stdout)
+    assert disk is not None
+    assert float(disk[1]) > 50 * (64 * 16 + 16 + 16 * 10 + 10) * 4 / 1000  # the weights alone
+
+
+def test_more_models_than_memory_holds_are_refused_before_any_is_trained(spec, certify):
+    put(spec, "models = 16", "models = 1000000000")
+    for more in ((), ("--forecast",)):
+        done = certify("audit", spec, *more)
+        assert (done.code, done.stdout) == (2, "")
+        assert done.stderr.count("\n") == 1
+        assert "audit.models" in done.stderr
+        assert "1000000000 models say of" in done.stderr
+    put(spec, "models = 1000000000", "models = 16")
+    put(spec, '["u-lira", "loss"]', '["parameter-distance"]')
+    put(spec, "replicates = 5", "replicates = 1000000000")
+    assert "audit.replicates" in certify("audit", spec).stderr
+    assert blocks(spec) == [] if spec.with_name("certify-audit").exists() else True
+
+
+def test_an_interrupted_audit_says_what_it_leaves_and_goes_on(spec, certify, monkeypatch):
+    from certify.attacks.fleets.store import FleetStore
+
+    save, saved = FleetStore.save, []
+
+    def interrupted(self, *arguments):
+        if len(saved) == 1:
+            raise KeyboardInterrupt
+        save(self, *arguments)
+        saved.append(1)
+
+    monkeypatch.setattr(FleetStore, "save", interrupted)
+    done = certify("audit", spec)
+    assert (done.code, done.stdout) == (130, "")
+    assert "nothing was written" not in done.stderr
+    assert "are kept in" in done.stderr
+    monkeypatch.setattr(FleetStore, "save", save)
+    _, document = audited(certify, spec)
+    assert document["audit"]["design"]["from_cache"] == 8 * 3
+
+    monkeypatch.setattr(FleetStore, "save", interrupted)
+    done = certify("audit", spec, "--restart")
+    assert "no block of models was finished" in done.stderr
+
+
+def test_a_fleet_larger_than_memory_runs_in_blocks_to_the_same_findings(spec, certify, monkeypatch):
+    from certify.attacks.fleets import executors, memory
+
+    put(spec, "block = 8", "")
+    sizes = []
+    make = executors.make_block
+
+    def seen(task, job):
+        sizes.append(len(job.models))
+        return make(task, job)
+
+    monkeypatch.setattr(executors, "make_block", seen)
+    _, document = audited(certify, spec)
+    assert sizes == [16]
+    (kept,) = spec.with_name("certify-audit").glob("choice-*.json")
+    choice = json.loads(kept.read_text())["choice"]
+    for path in (kept, *blocks(spec)):
+        path.unlink()
+    sizes.clear()
+    monkeypatch.setattr(memory, "available", lambda _: 7 * choice["each"] // 2)  # room for three
+    _, again = audited(certify, spec)
+    assert sizes == [3, 3, 3, 3, 3, 1]
+    before, now = found(document), found(again)
+    for one, other in zip(before["findings"], now["findings"], strict=True):
+        assert (one["id"], one["verdict"]) == (other["id"], other["verdict"])
+        assert one["value"] == pytest.approx(other["value"], rel=1e-3, abs=1e-3)
+
+
 def test_the_forecast_trains_nothing_and_leaves_nothing(spec, certify):
     before = {path.name for path in spec.parent.iterdir()}
     done = certify("audit", spec, "--forecast")
@@ -179,6 +295,7 @@ def test_a_few_checkpoints_are_too_few(retrained, certify):
     done = certify("audit", retrained)
     assert (done.code, done.stdout) == (3, "")
     assert "4 retrained models are too few" in done.stderr
+    assert "release.retrained" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["memorised", "outliers", "cluster"])
@@ -197,8 +314,16 @@ BAD = {
     "no method": ('unlearner = "fine-tune"', "", "no method is named", 2),
     "a method of nobody": ('unlearner = "fine-tune"', 'unlearner = "fine-tone"', "fine-tone", 2),
     "a knob of nobody": ("models = 16", "models = 16\nknobs = { epohcs = 3 }", "audit.knobs", 2),
+    "a knob that is a list": (
+        "models = 16",
+        "models = 16\nknobs = { epochs = [1] }",
+        "audit.knobs.epochs must be a number, a text, or true or false; see",
+        2,
+    ),
     "no training": ("lr = 5e-3\nepochs = 3\nbatch_size = 32\n", "", "training", 2),
     "too few retrained": ('"loss"]', '"parameter-distance"]\n#', "3 retrained models are too few", 3),
+    "nobody left out": ("models = 16", "models = 16\nout_share = 1e-9", "audit.out_share", 2),
+    "nobody to forget": ("models = 16", "models = 16\nforget_share = 1e-9", "audit.forget_share", 2),
     "no device": ('device = "cpu"', 'device = "abacus"', "'abacus' is no device", 2),
     "no scheduler": ('device = "cpu"', 'device = "cpu"\nscheduler = "nonsense://127.0.0.1:1"', "no dask scheduler", 2),
     "a model of another shape": ("certify_test_net:build", "certify_test_net:build_wide", "shape", 2),

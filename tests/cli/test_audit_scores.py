@@ -87,7 +87,7 @@ def test_nothing_passes_that_would_pass_without_forgetting(certify, made: Made) 
     many, wide = arrays_of(models=128, records=200), SPEC.replace("tpr = 0.2", "tpr = 0.3")
     code, document = audited(certify, made(wide, **many | {"original": None}))
     assert (code, document["verdict"]) == (3, "inconclusive")
-    assert any("have original models observed" in (one["remedy"] or "") for one in document["checks"])
+    assert any("give the original as well" in (one["remedy"] or "") for one in document["checks"])
     weak = arrays_of(models=128, records=200, gain=0.5)
     code, _ = audited(certify, made(SPEC.replace("tpr = 0.2", "tpr = 0.5"), **weak | {"unlearned": weak["original"]}))
     assert code == 3
@@ -186,9 +186,41 @@ def test_whole_classes_that_honest_models_forget_are_no_failure(certify, made: M
     assert any("by chance, one by one" in line for line in document["audit"]["not_tested"])
 
 
+def test_nothing_passes_whose_control_is_missing(certify, made: Made) -> None:
+    """Scores that are noise look like perfect unlearning; only an original model shows that the attack sees anything."""
+    rng = np.random.default_rng(5)
+    arrays = arrays_of(models=128, records=200)
+    noise = {world: rng.normal(size=(128, 200)) for world in ("unlearned", "retrained", "again")}
+    spec = SPEC.replace("tpr = 0.2", "tpr = 0.3")
+    code, document = audited(certify, made(spec, **arrays | noise | {"original": None}))
+    assert (code, document["verdict"]) == (3, "inconclusive")
+    assert document["guarantee"]["kind"] == "none"
+    open_ = [one for one in document["checks"] if one["verdict"] == "inconclusive"]
+    assert open_
+    assert all("give the original as well" in one["remedy"] for one in open_)
+    code, _ = audited(certify, made(spec, **arrays | {"original": None}))
+    assert code == 3  # honest retraining that would pass with its control
+    code, _ = audited(certify, made(spec, **arrays))
+    assert code == 0
+
+
+def test_one_model_passes_nothing_without_the_original(certify, made: Made) -> None:
+    rng = np.random.default_rng(1)
+    arrays = {name: rng.normal(size=(20, 400)) for name in ("unlearned", "retrained")} | {
+        "release": rng.normal(size=400)
+    }
+    spec = SPEC.replace('"u-lira", "loss"', '"release-lira"').replace("fpr = 0.05, tpr = 0.2", "fpr = 0.05, tpr = 0.4")
+    forget = "\n".join(map(str, range(400)))  # the scores are of the forgotten records, so all may be named
+    code, document = audited(certify, made(spec, forget=forget, **arrays))
+    assert (code, document["request"]["forgotten"], document["request"]["retained"]) == (3, 400, 0)
+    code, _ = audited(certify, made(spec, forget=forget, **arrays, release_original=rng.normal(size=400) + 5))
+    assert code == 0
+
+
 BAD: dict[str, tuple[dict[str, Any], str, int]] = {
     "not a number": ({"unlearned": np.full((32, 120), np.nan)}, "unlearned holds what is no finite number", 2),
     "infinite": ({"again": np.full((32, 120), np.inf)}, "again holds what is no finite number", 2),
+    "no log odds": ({"again": np.full((32, 120), 1e300)}, "again holds numbers beyond 1e+50", 2),
     "texts": ({"again": np.full((32, 120), "a")}, "again holds what is no finite number", 2),
     "other records": ({"retrained": np.zeros((32, 119))}, "retrained.phi has shape (32, 119)", 2),
     "other models": ({"retrained": np.zeros((31, 120))}, "retrained.phi has shape (31, 120)", 2),
@@ -238,6 +270,40 @@ def test_too_few_models_say_how_many_would_do(certify, made: Made) -> None:
     done = certify("audit", made(**arrays_of(models=12)))
     assert (done.code, done.stdout) == (3, "")
     assert "16 are the least" in done.stderr
+    assert "scores.npz" in done.stderr
+    assert "audit.models" not in done.stderr  # a key that plays no part here
+    assert "score 32 models" in done.stderr
+
+
+def test_more_models_are_asked_of_whoever_scores_them(certify, made: Made) -> None:
+    spec = made(**arrays_of(models=16, records=60))
+    done = certify("audit", spec, "--models", "64")
+    assert (done.code, done.stdout) == (2, "")
+    assert "models: the scores hold the models that there are" in done.stderr
+    assert certify("audit", spec, "--models", "64", "--forecast").code == 2
+    _, document = audited(certify, spec)
+    remedies = [one["remedy"] for one in document["checks"] if one["remedy"]]
+    assert any("models of each world" in remedy for remedy in remedies)
+    assert not any("--models" in remedy for remedy in remedies)
+    needed = [one["needed_models"] for one in document["audit"]["findings"] if one["needed_models"]]
+    assert needed
+    assert min(needed) >= 32
+
+
+def test_an_attack_that_sees_nothing_with_few_models_is_told_how_many_would_do(certify, made: Made) -> None:
+    _, document = audited(certify, made(**arrays_of(models=16, gain=0.0)))
+    refused = [one for one in document["checks"] if one["verdict"] == "refused"]
+    assert refused
+    assert all("16 shadow models are too few for it" in one["remedy"] for one in refused)
+    assert all("nearly blind: score 32 models" in one["remedy"].replace(")", "") for one in refused)
+
+
+def test_records_of_scores_are_columns(certify, made: Made, tmp_path: Path) -> None:
+    spec = made(**arrays_of(left=3.0))
+    certify("audit", spec, "--quiet", "--output", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "column in the scores file, counted from 0" in page
+    assert "row in the data file" not in page
 
 
 def test_probabilities_that_are_none_are_refused(certify, made: Made) -> None:

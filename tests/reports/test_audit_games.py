@@ -6,6 +6,7 @@ import pytest
 
 from certify.core.verdict import Verdict
 from certify.reports.audit_games import by_game, check_lines, in_words, lines_not_passed
+from certify.reports.audit_wording import sentence
 from certify.reports.schema import CheckEntry, Document
 from certify.reports.text import render_text
 from certify.reports.wording import remedies
@@ -90,6 +91,51 @@ def test_the_gravest_comes_first_and_distances_stand_in_their_own_table(crowded:
     assert audit.distances
     shown = [finding for _, findings in by_game(audit) for finding in findings]
     assert sorted(one.id for one in shown) == sorted(one.id for one in crowded.audit.findings)
+
+
+def test_a_share_and_a_distance_are_said_without_terms(audits: ModuleType) -> None:
+    share = audits.tpr_finding(
+        Verdict.FAIL, 0.125, 0.04, 0.27, statistic="share of forgotten records flagged at FPR 0.01", game="retrain"
+    )
+    under = in_words(share.model_copy(update={"direction": "under-forgetting"}))
+    assert under.startswith("12.5 in 100 of the forgotten records look more familiar to this model")
+    assert under.endswith("chance explains 1 in 100.")
+    assert "less familiar" in in_words(share.model_copy(update={"direction": "over-forgetting"}))
+    ratio = "distance to retrained models over theirs to each other"
+    distance = audits.tpr_finding(
+        Verdict.FAIL, 1.8, 1.6, 2.0, statistic=ratio, game="retrain", attack="function-distance", title="distance of predictions (js, forget)"
+    )  # fmt: skip
+    assert in_words(distance) == "The model lies 1.8 times as far from retrained models as these lie from each other."
+    text = sentence(audits.UNDER.audit.model_copy(update={"findings": (distance,), "strongest": distance.id}))
+    assert (
+        "Distance to retrained models over theirs to each other, as distance of predictions (js, forget), is 1.8"
+        in text
+    )
+    assert "on all records" not in text
+
+
+def test_what_more_models_would_settle_is_one_remedy(audits: ModuleType) -> None:
+    numbers = (82, 32, 50, 44514)
+    findings = tuple(
+        audits.tpr_finding(Verdict.INCONCLUSIVE, 0.1, 0.0, 1.0, id=f"f{k}", needed_models=number)
+        for k, number in enumerate(numbers)
+    )
+    entries = tuple(
+        CheckEntry(
+            id=one.id, title=one.id, verdict=Verdict.INCONCLUSIVE, summary="open", remedy=f"about {one.needed_models}"
+        )
+        for one in findings
+    )
+    audit = audits.INCONCLUSIVE.audit.model_copy(update={"findings": findings, "strongest": None})
+    document = audits.INCONCLUSIVE.model_copy(update={"audit": audit, "checks": entries})
+    (one,) = remedies(document)
+    assert one.title == "4 inconclusive checks of shadow models"
+    assert one.remedy == "about 50 shadow models would settle half, 44,514 all: `certify audit --models 50`"
+    scored = audit.model_copy(update={"design": audit.design.model_copy(update={"source": "scores"})})
+    (one,) = remedies(document.model_copy(update={"audit": scored}))
+    assert one.remedy == "about 50 shadow models would settle half, 44,514 all: score 50 models of each world"
+    two = document.model_copy(update={"checks": entries[:2]})
+    assert len(remedies(two)) == 2
 
 
 def test_a_rate_is_said_without_terms(crowded: Document) -> None:

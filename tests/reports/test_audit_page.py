@@ -282,6 +282,34 @@ def test_curves_beyond_the_twelfth_stand_in_the_table(audits: ModuleType) -> Non
     assert text.count("attack 13") == 3  # its measured points
 
 
+def test_one_record_far_from_the_others_does_not_press_them_together(audits: ModuleType) -> None:
+    ranking = audits.UNDER.audit.ranking
+    even = tuple(
+        item.model_copy(update={"value": 2.0 + k / 10, "lower": 1.0, "upper": 4.0})
+        for k, item in enumerate(ranking.records)
+    )
+    far = (*even[:-1], even[-1].model_copy(update={"value": 175.0, "lower": 160.0, "upper": 190.0}))
+
+    assert not figures._far_apart([item.value for item in even])
+    assert figures._far_apart([item.value for item in far])
+    text = figures.ranking_figure(ranking.model_copy(update={"records": far}))
+    assert ">100<" in text.replace(" ", "")  # a decade on the axis
+    assert ">100<" not in figures.ranking_figure(ranking.model_copy(update={"records": even})).replace(" ", "")
+
+
+def test_histograms_that_are_not_drawn_are_counted(audits: ModuleType) -> None:
+    first = audits.UNDER.audit.histograms[0]
+    nothing = {"roc": (), "ranking": None, "distances": (), "relearning": ()}
+    endless = first.model_copy(update={"edges": tuple(1e200 * (1 + k) for k in range(len(first.edges)))})
+    assert "histograms" not in plain(page_of(audits.UNDER, audits.UNDER.audit.model_copy(update=nothing)))
+    many = (endless, *(first.model_copy(update={"title": f"attack {k}"}) for k in range(13)))
+    text = page_of(audits.UNDER, audits.UNDER.audit.model_copy(update=nothing | {"histograms": many}))
+    assert text.count('role="img"') == 11
+    assert "Of 14 histograms the first 12 are drawn; 1 has no finite scale to draw on" in plain(text)
+    alone = page_of(audits.UNDER, audits.UNDER.audit.model_copy(update=nothing | {"histograms": (endless,)}))
+    assert "Of 1 histogram 1 has no finite scale" in plain(alone)
+
+
 def test_no_two_worlds_of_a_figure_are_drawn_alike() -> None:
     tones = figures._tones(["unlearned", "retrained", "retrained in the place", "never seen", "original"])
     assert len(set(tones)) == 5

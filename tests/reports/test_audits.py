@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from certify.core.errors import InputError
 from certify.core.verdict import Verdict
-from certify.reports.audit_tables import audit_numbers, finding_row
+from certify.reports.audit_tables import audit_numbers, detectable_words, finding_row
 from certify.reports.audit_wording import (
     BELOW_CHANCE,
     HONEST,
@@ -204,6 +204,14 @@ def test_what_would_have_been_seen_is_not_made_up(audits: ModuleType) -> None:
     first = audit.findings[0].model_copy(update={"minimum_detectable": None})
     unknown = audit.model_copy(update={"findings": (first, *audit.findings[1:])})
     assert "would have seen was not computed" in sentence(unknown)
+
+
+def test_an_audit_that_could_have_seen_nothing_says_so(audits: ModuleType) -> None:
+    finding = audits.tpr_finding(Verdict.INCONCLUSIVE, 0.1, 0.0, 1.0, minimum_detectable=1.0)
+    audit = audits.INCONCLUSIVE.audit.model_copy(update={"findings": (finding,), "strongest": finding.id})
+    assert "However strong a leak, the audit would not have seen it with probability 0.9" in sentence(audit)
+    assert detectable_words(finding) == "none, however strong, with probability 0.9"
+    assert detectable_words(finding.model_copy(update={"minimum_detectable": 0.5})) == "0.5, with probability 0.9"
 
 
 def test_a_two_sided_limit_is_named_on_both_sides(audits: ModuleType) -> None:

@@ -1,11 +1,14 @@
 """From what an audit saw to the document."""
 
-from certify.attacks.audits.findings import Finding
+from collections.abc import Sequence
+from dataclasses import replace
+
+from certify.attacks.audits.findings import Control, Finding
 from certify.attacks.distances.null import REMINDER
 from certify.core.files import FileRecord
 from certify.core.rounding import format_plain
 from certify.core.verdict import Verdict, worst
-from certify.gate.audits.entries import entries_of, power_entry
+from certify.gate.audits.entries import UNCONTROLLED, Fleet, entries_of, power_entry
 from certify.gate.audits.parts import audit_part
 from certify.gate.audits.request_part import request_part
 from certify.gate.audits.seen import Seen
@@ -33,9 +36,12 @@ NOT_COVERED = (
 def audit_document(seen: Seen) -> Document:
     """Everything an audit found, as one document."""
     policy = seen.loaded.spec.policy
-    findings, controls = seen.findings, seen.controls
+    controls = seen.controls
+    findings = [_controlled(one, controls) for one in seen.findings]
     broken = {control.id for control in controls if not control.ok}
-    checks = entries_of(findings, controls)
+    models = next((observations.models for observations, _ in seen.fleets.values()), None)
+    fleet = None if models is None else Fleet(models, elsewhere=seen.scores is not None)
+    checks = entries_of(findings, controls, fleet)
     if not any(one.verdict in (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE) for one in findings):
         checks = (*checks, power_entry())
     verdict = worst([check.verdict for check in checks])
@@ -52,9 +58,18 @@ def audit_document(seen: Seen) -> Document:
         guarantee=_guarantee(verdict, findings, seen),
         assumptions=_assumptions(seen, broken=bool(broken)),
         not_covered=(*NOT_COVERED, REMINDER) if any(part.distances for part in seen.request) else NOT_COVERED,
-        reproduction=Reproduction(command=f"certify audit {seen.loaded.path.name}", spec=digest_of(seen.loaded.record)),
+        reproduction=Reproduction(command=seen.command, spec=digest_of(seen.loaded.record)),
         audit=audit_part(seen, findings, controls),
     )
+
+
+def _controlled(one: Finding, controls: Sequence[Control]) -> Finding:
+    """No pass of an attack that nothing shows to see anything: the original, which forgot nothing, must be told apart in its place."""
+    own = (one.attack, one.game, one.slice)
+    tried = any((control.attack, control.game, control.slice) == own for control in controls if control.must_be_caught)
+    if one.verdict is not Verdict.PASS or tried:
+        return one
+    return replace(one, verdict=Verdict.INCONCLUSIVE, note=f"{UNCONTROLLED}. {one.note}".strip())
 
 
 def digest_of(record: FileRecord) -> FileDigest:

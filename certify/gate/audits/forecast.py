@@ -1,9 +1,16 @@
 """What an audit will cost, told before the first training."""
 
-from certify.attacks.audits.membership import references_and_targets
-from certify.attacks.fleets.assignment import fixed_assignment
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from certify.attacks.audits.membership import require_models
 from certify.attacks.fleets.cost import Cost
 from certify.attacks.fleets.cost import forecast as of_fleet
+from certify.attacks.fleets.fleet import begun
+from certify.attacks.fleets.plan import FleetPlan
+from certify.attacks.fleets.store import FleetStore
+from certify.core.arrays import AnyArray
+from certify.core.errors import CertifyError
 from certify.gate.audits.method import Method, method_of
 from certify.gate.audits.observe import Fleets
 from certify.gate.audits.plan import Plan
@@ -36,25 +43,68 @@ def costs_of(loaded: LoadedSpec, plan: Plan, device: str | None) -> dict[str, Co
     given = loaded.spec.audit
     assert given is not None
     if plan.membership:
-        references_and_targets(given.models)
+        require_models(given.models)
     inputs = read_network_inputs(loaded, device, needs_original=False)
     method = Method(method_of(loaded), inputs.task) if plan.membership else None
     fleets = Fleets(loaded, inputs, plan, method, lambda _: None)
-    found: dict[str, Cost] = {}
+    return _costs(fleets, _fleets(fleets, plan))
+
+
+@dataclass(frozen=True, eq=False)
+class _Fleet:
+    """A fleet that an audit trains, and the names of all that cost as much."""
+
+    names: tuple[str, ...]
+    rows: AnyArray
+    plan: FleetPlan
+    method: Method | None
+
+
+def _fleets(fleets: Fleets, plan: Plan) -> Iterator[_Fleet]:
+    given = fleets.loaded.spec.audit
+    assert given is not None
     if plan.membership:
         fleets.require_training()
         kinds = dict.fromkeys([*(["random"] if "memorised" in given.forget_sets else []), *given.forget_sets])
-        one = of_fleet(fleets.task, fleets.fleet_plan(), fleets.assignment("random"), method)
-        found |= {f"forget sets, {kind}": one for kind in kinds}
-    if (plan.request or plan.coins) and not loaded.spec.release.retrained:
+        names = tuple(f"forget sets, {kind}" for kind in kinds)
+        yield _Fleet(names, fleets.assignment("random"), fleets.plan_by_chance("random"), fleets.method)
+    if (plan.request or plan.coins) and not fleets.loaded.spec.release.retrained:
         fleets.require_training()
-        rows = fixed_assignment(given.replicates, len(inputs.task), forget=inputs.request.forgotten)
-        found["retrained models of this request"] = of_fleet(
-            fleets.task, fleets.fleet_plan(worlds=("retrained",)), rows
-        )
+        rows, how = fleets.assignment_of_this_request(), fleets.plan_of_this_request()
+        names = ("retrained models of this request",)
         if "parameter-distance" in plan.request and fleets.couples:
-            found["retrained from the initial weights"] = found["retrained models of this request"]
+            names = (*names, "retrained from the initial weights")
+        yield _Fleet(names, rows, how, None)
+
+
+def _costs(fleets: Fleets, trained: Iterable[_Fleet], store: FleetStore | None = None) -> dict[str, Cost]:
+    found: dict[str, Cost] = {}
+    for one in trained:
+        cost = of_fleet(fleets.task, one.plan, one.rows, one.method, store=store)
+        found |= dict.fromkeys(one.names, cost)
     return found
+
+
+def expected(fleets: Fleets, plan: Plan) -> float | None:
+    """Seconds that training and unlearning will take, before the first training.
+
+    None where that is not to be had for a few steps: an earlier run began the same audit, a cluster makes the blocks, or the user's own
+    function trains, which would have to be run. What is wrong with the fleet is left for its run to say.
+    """
+    store = fleets.store()
+    if fleets.executor is not None or fleets.inputs.task.train is not None:
+        return None
+    try:
+        trained = list(_fleets(fleets, plan))
+        if store is not None and not fleets.restart and any(_begun(fleets, one, store) for one in trained):
+            return None
+        return sum(cost.seconds for cost in _costs(fleets, trained, store).values()) or None
+    except CertifyError:
+        return None
+
+
+def _begun(fleets: Fleets, one: "_Fleet", store: FleetStore) -> bool:
+    return begun(fleets.task, one.plan, one.rows, one.method, store)
 
 
 def shown_seconds(seconds: float) -> str:

@@ -149,9 +149,7 @@ def linear_document(seen: Seen) -> Document:
         guarantee=Guarantee(kind="empirical" if verdict is Verdict.PASS else "none", reason=reason),
         assumptions=_assumptions(seen, controls),
         not_covered=NOT_COVERED,
-        reproduction=Reproduction(
-            command=f"certify audit {inputs.loaded.path.name}", spec=digest_of(inputs.loaded.record)
-        ),
+        reproduction=Reproduction(command=seen.command, spec=digest_of(inputs.loaded.record)),
         objective=objective_part(inputs),
         audit=audit_part(seen, findings, controls),
     )

@@ -8,7 +8,7 @@ import numpy as np
 from certify.attacks import worst_case
 from certify.attacks.audits.fleet import audit_fleet
 from certify.attacks.audits.instance import Instance, audit_instance
-from certify.attacks.audits.membership import Levels, references_and_targets
+from certify.attacks.audits.membership import Levels, require_models
 from certify.attacks.audits.rebuilding import audit_reconstruction
 from certify.attacks.observations import Cell, Observations
 from certify.core.arrays import FloatArray, IntArray
@@ -71,7 +71,7 @@ def _refuse_foreign(loaded: LoadedSpec, given: AuditSpec) -> None:
 
 def _play(seen: Seen, linear: Linear, given: AuditSpec) -> None:
     """One fleet for each kind of forget set, as for networks; an attack's epsilon must not exceed the shadows' certificates."""
-    references_and_targets(given.models)  # too few are refused before any is fitted
+    require_models(given.models)  # too few are refused before any is fitted
     unlearner = method_of(seen.loaded, "convex")
     seen.method = described(unlearner)
     wanted = list(dict.fromkeys(given.forget_sets))

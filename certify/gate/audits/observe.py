@@ -3,17 +3,19 @@
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from certify.attacks.fleets.assignment import fixed_assignment, random_assignment
 from certify.attacks.fleets.fleet import run_blocks, run_fleet
+from certify.attacks.fleets.memory import check_results_fit
 from certify.attacks.fleets.plan import FleetPlan, FleetTask
 from certify.attacks.fleets.store import FleetStore
-from certify.attacks.observations import Observations
+from certify.attacks.observations import Cell, Observations
 from certify.core.arrays import IntArray
-from certify.core.errors import ConfigurationError
+from certify.core.errors import ArgumentError, ConfigurationError, InputError
 from certify.gate.audits.frozen import architecture_for
 from certify.gate.audits.method import Method
 from certify.gate.audits.plan import Plan, forget_share, pool_size
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _BETWEEN_LOOKS = 16
 """Models in a block where the audit may stop after each."""
+_BYTES = {"float32": 4, "float64": 8}
 
 RETRAINED_SEED = 1_000_003
 """Added to the audit's seed for the fleet of this very request, so that it shares no training with the other."""
@@ -48,6 +51,7 @@ class Fleets:
         restart: make every block anew.
         trained: models trained so far.
         kept: of these, models taken from an earlier run.
+        blocks: that lie in the store by now.
     """
 
     loaded: LoadedSpec
@@ -59,6 +63,7 @@ class Fleets:
     restart: bool = False
     trained: int = 0
     kept: int = 0
+    blocks: int = 0
 
     @property
     def task(self) -> FleetTask:
@@ -90,10 +95,7 @@ class Fleets:
 
     def store(self) -> FleetStore | None:
         """Where blocks are kept."""
-        given = self.loaded.spec.audit
-        if given is None or given.cache is None:
-            return None
-        return _Counted(self.loaded.resolve(given.cache), tell=self.tell, fleets=self)
+        return None if self.cache is None else _Counted(self.cache, tell=self.tell, fleets=self)
 
     def require_training(self) -> None:
         """Nothing can be trained without knowing how.
@@ -116,14 +118,15 @@ class Fleets:
             hard: the pool; drawn by chance where it is not given.
         """
         assert self.method is not None
+        assignment, plan = self.assignment(kind, hard), self.plan_by_chance(kind)
+        return run_blocks(self.task, plan, assignment, self.method, store=self.store(), executor=self.executor)
+
+    def plan_by_chance(self, kind: str) -> FleetPlan:
+        """How the models of such a fleet are trained."""
         given = self.loaded.spec.audit
         assert given is not None
         plan = self.fleet_plan(seed=self._seed(kind))
-        if given.stop_early and given.block is None:
-            plan = replace(plan, block=_BETWEEN_LOOKS)
-        return run_blocks(
-            self.task, plan, self.assignment(kind, hard), self.method, store=self.store(), executor=self.executor
-        )
+        return replace(plan, block=_BETWEEN_LOOKS) if given.stop_early and given.block is None else plan
 
     def _seed(self, kind: str) -> int:
         """Root of a fleet's streams: fleets of one audit share nothing."""
@@ -132,22 +135,76 @@ class Fleets:
         return given.seed if kind == "random" else given.seed + zlib.crc32(kind.encode())
 
     def assignment(self, kind: str, hard: IntArray | None = None) -> Any:
-        """Who is given what."""
+        """Who is given what.
+
+        Raises:
+            InputError: what so many models say of all records is more than memory holds.
+        """
         given = self.loaded.spec.audit
         assert given is not None
+        self._require_room(given.models, self.plan_by_chance(kind), "models")
         records, forgotten = len(self.inputs.task), len(self.inputs.request.forgotten)
         pool = hard
         if pool is None:
             size = pool_size(records, forgotten, given)
             pool = None if size == records else np.sort(_stream(given.seed, kind).permutation(records)[:size])
-        return random_assignment(
-            given.models,
-            records,
-            seed=self._seed(kind),
-            out=given.out_share,
-            forget=forget_share(given),
-            candidates=pool,
-        )
+        where = f"{self.loaded.path}: audit.out_share, audit.forget_share"
+        try:
+            found = random_assignment(
+                given.models,
+                records,
+                seed=self._seed(kind),
+                out=given.out_share,
+                forget=forget_share(given),
+                candidates=pool,
+            )
+        except ArgumentError as error:
+            raise ConfigurationError(error.what, where=where, mend=error.mend) from None
+        if set(self.plan.games) - {"retrain"} and not (found == Cell.OUT).any():
+            raise ConfigurationError(
+                "every model sees every record, and the games compare with records never seen",
+                where=where,
+                mend="raise out_share, or play the game retrain alone",
+            )
+        return found
+
+    def _require_room(self, models: int, plan: FleetPlan, key: str) -> None:
+        worlds = len(plan.worlds_with(unlearner=self.method is not None))
+        try:
+            check_results_fit(models, len(self.inputs.task), worlds, len(plan.signals), _BYTES[plan.stored])
+        except InputError as error:
+            mend = "ask for fewer models, or leave out attacks that need more than phi"
+            raise InputError(error.what, where=f"{self.loaded.path}: audit.{key}", mend=mend) from None
+
+    def plan_of_this_request(self, *, coupled: bool = False) -> FleetPlan:
+        """How retrained models of the actual request are trained: other seeds than those of the other fleets."""
+        given = self.loaded.spec.audit
+        assert given is not None
+        seed = given.seed + (COUPLED_SEED if coupled else RETRAINED_SEED)
+        return self.fleet_plan(worlds=("retrained",), keep_parameters=True, seed=seed)
+
+    def assignment_of_this_request(self) -> Any:
+        """The request as it was made, for each of them.
+
+        Raises:
+            InputError: what so many models say of all records is more than memory holds.
+        """
+        given = self.loaded.spec.audit
+        assert given is not None
+        self._require_room(given.replicates, self.plan_of_this_request(), "replicates")
+        return fixed_assignment(given.replicates, len(self.inputs.task), forget=self.inputs.request.forgotten)
+
+    def left(self) -> str:
+        """What an interrupted audit leaves behind."""
+        if self.blocks:
+            return f"blocks of models that were finished are kept in {self.cache}: the same command goes on"
+        return "no block of models was finished"
+
+    @property
+    def cache(self) -> Path | None:
+        """The folder of finished blocks."""
+        given = self.loaded.spec.audit
+        return None if given is None or given.cache is None else self.loaded.resolve(given.cache)
 
     @property
     def couples(self) -> bool:
@@ -160,12 +217,7 @@ class Fleets:
         Args:
             coupled: they begin with ``training.initial``, and differ by the order of records alone; else each with weights of its own.
         """
-        given = self.loaded.spec.audit
-        assert given is not None
-        forget = self.inputs.request.forgotten
-        assignment = fixed_assignment(given.replicates, len(self.inputs.task), forget=forget)
-        seed = given.seed + (COUPLED_SEED if coupled else RETRAINED_SEED)
-        plan = self.fleet_plan(worlds=("retrained",), keep_parameters=True, seed=seed)
+        assignment, plan = self.assignment_of_this_request(), self.plan_of_this_request(coupled=coupled)
         task = replace(self.task, initial=self.inputs.task.initial) if coupled else self.task
         store = self.store()
         if store is None:
@@ -191,12 +243,19 @@ class _Counted(FleetStore):
         """The block, unless the run begins anew."""
         assert self.fleets is not None
         found = None if self.fleets.restart else super().load(job, fleet)
+        self.fleets.blocks += found is not None
         if (fleet, job.models) not in self.counted:  # a block may be asked for twice
             self.counted.add((fleet, job.models))
             trainings = len(job.models) * sum(world != "unlearned" for world in job.worlds)
             self.fleets.trained += trainings
             self.fleets.kept += trainings if found is not None else 0
         return found
+
+    def save(self, task: FleetTask, job: Any, made: Any, fleet: str) -> None:
+        """Keep the block, and count it."""
+        assert self.fleets is not None
+        super().save(task, job, made, fleet)
+        self.fleets.blocks += 1
 
 
 def _stream(seed: int, kind: str) -> np.random.Generator:

@@ -237,9 +237,16 @@ def _ranking(seen: Seen) -> parts.Ranking | None:
             confidence=found.confidence,
             records=records,
             null_rejected=None if null is None else null.rejected,
-            note="Welch's t test of each record over models",
+            note=f"Welch's t test of each record over models{_which_fleet(name, len(seen.fleets))}",
         )
     return None
+
+
+def _which_fleet(name: str, fleets: int) -> str:
+    """Of several fleets one is ranked."""
+    if fleets == 1:
+        return ""
+    return f", in the first of {fleets} fleets ({'random' if name == 'all' else name} forget sets)"
 
 
 def _distances(seen: Seen) -> Iterable[parts.DistanceFinding]:

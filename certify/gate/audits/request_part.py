@@ -64,7 +64,8 @@ def _of_scores(seen: Seen) -> Request:
     path = seen.loaded.resolve(given.forget)
     text, record = read_text(path)
     dataset = Dataset(np.zeros((fleet.records, 1)), np.zeros(fleet.records), fleet.ids, where=seen.scores.record.path)
-    forgotten = parse_ids(text.splitlines(), dataset, str(path))
+    # scores of one fixed request may be of the forgotten records alone
+    forgotten = parse_ids(text.splitlines(), dataset, str(path), all_may_go=seen.scores.fixed)
     data = seen.loaded.resolve(given.path)
     if not is_file(data):
         raise InputError(

@@ -22,6 +22,7 @@ from certify.attacks.registry import ATTACKS
 from certify.attacks.relearning import Curve, relearn
 from certify.attacks.scores.phi import phi
 from certify.core.arrays import FloatArray, IntArray
+from certify.core.errors import TooLittlePowerError
 from certify.core.files import FileRecord
 from certify.core.streams import stream
 from certify.gate.audits.plan import Plan
@@ -76,7 +77,12 @@ class Review:
         release = loaded.spec.release
         module, record = filled(loaded, inputs.build, release.model, "release.model")
         if release.retrained:
-            require_retrained(len(release.retrained))
+            try:
+                require_retrained(len(release.retrained))
+            except TooLittlePowerError as error:
+                raise TooLittlePowerError(
+                    error.what, where=f"{loaded.path}: release.retrained", mend="name more"
+                ) from None
             named = [filled(loaded, inputs.build, name, "release.retrained")[0] for name in release.retrained]
             retrained = State.of(*named)
         else:

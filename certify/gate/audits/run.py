@@ -11,16 +11,17 @@ import numpy as np
 
 from certify.attacks.audits.doing_nothing import without_empty_passes
 from certify.attacks.audits.fleet import FleetAudit, audit_fleet
-from certify.attacks.audits.membership import Levels, references_and_targets
+from certify.attacks.audits.membership import ENOUGH_MODELS, Levels, require_models
 from certify.attacks.audits.request import RequestAudit, audit_release, require_retrained
 from certify.attacks.observations import Cell, Observations
 from certify.core.arguments import as_whole
 from certify.core.arrays import IntArray
-from certify.core.errors import ArgumentError
+from certify.core.errors import ArgumentError, ConfigurationError, TooLittlePowerError
+from certify.core.interrupts import when_interrupted
 from certify.gate.audits.coins import audit_coins, audit_given_coins
 from certify.gate.audits.early import Early, watched
-from certify.gate.audits.plan import plan_of, pool_size
-from certify.gate.audits.scores import read_scores
+from certify.gate.audits.plan import Plan, plan_of, pool_size
+from certify.gate.audits.scores import Scores, read_scores
 from certify.gate.audits.seen import Seen
 from certify.gate.check import CheckResult
 from certify.gate.inputs import load_inputs
@@ -30,6 +31,9 @@ from certify.gate.spec import AuditSpec
 
 if TYPE_CHECKING:
     from certify.gate.audits.observe import Fleets
+
+_LONG = 60.0
+"""Seconds that are worth a line before they are spent."""
 
 
 def audit(
@@ -70,11 +74,12 @@ def audit_loaded(
     from certify.gate.audits.document import audit_document
 
     loaded = _with_models(loaded, models)
+    plan, given = plan_of(loaded), _given(loaded)  # refuses an impossible [audit] before anything is read
+    _refuse_models(plan, given, models)
     if loaded.spec.release.kind == "glm":
-        return _of_linear(loaded)
-    plan, given = plan_of(loaded), _given(loaded)
+        return _of_linear(loaded, models)
     levels = Levels(plan.fpr, given.confidence, 1 - plan.alpha / plan.findings, plan.delta)
-    seen = Seen(loaded, plan, levels)
+    seen = Seen(loaded, plan, levels, asked=models)
     begun = time.monotonic()
     if given.scores is not None:
         _look_at_scores(seen, given)
@@ -84,15 +89,16 @@ def audit_loaded(
     return CheckResult(audit_document(seen))
 
 
-def _of_linear(loaded: LoadedSpec) -> CheckResult:
+def _of_linear(loaded: LoadedSpec, models: int | None) -> CheckResult:
     """A linear model's attacks, held against its certificate."""
     from certify.gate.audits.linear_document import linear_document
     from certify.gate.audits.linear_run import audit_linear
 
-    plan_of(loaded)  # refuses an impossible [audit] before anything is read
     inputs = load_inputs(loaded)
     measured = measure(inputs.problem, inputs.model.parameters, loaded.spec.policy, inputs.noise_shape)
-    return CheckResult(linear_document(audit_linear(inputs, measured)))
+    seen = audit_linear(inputs, measured)
+    seen.asked = models
+    return CheckResult(linear_document(seen))
 
 
 def _given(loaded: LoadedSpec) -> AuditSpec:
@@ -108,6 +114,26 @@ def _as_models(models: int | None) -> int | None:
     if count < 2:
         raise ArgumentError(f"must be at least 2, not {count}", where="models", mend="train shadow models")
     return count
+
+
+def _refuse_models(plan: Plan, given: AuditSpec, models: int | None) -> None:
+    """A number of shadow models that nobody would train is not passed over in silence.
+
+    Raises:
+        ConfigurationError: the scores were made elsewhere, or no attack is on shadow models.
+    """
+    if models is None:
+        return
+    if given.scores is not None:
+        raise ConfigurationError(
+            "the scores hold the models that there are", where="models", mend="leave it out, or score more models"
+        )
+    if not plan.membership:
+        raise ConfigurationError(
+            "no attack of the spec is on shadow models",
+            where="models",
+            mend="leave it out; audit.replicates says how many models of this request are retrained",
+        )
 
 
 def _with_models(loaded: LoadedSpec, models: int | None) -> LoadedSpec:
@@ -151,7 +177,7 @@ def _look_at_scores(seen: Seen, given: AuditSpec) -> None:
         seen.left_out += [f"the game {game}: {reason}" for game, reason in reasons.items() if reason is not None]
         if games:
             seen.plan = replace(seen.plan, games=games)
-            _play(seen, "all", scores.fleet)
+            _play_scores(seen, scores)
     for name in seen.plan.request:
         if name == "release-lira" and scores.release is not None and scores.fixed and scores.fleet.has("retrained"):
             seen.request.append(_release(seen, scores.release, scores.fleet.get("retrained"), scores.original))
@@ -159,6 +185,14 @@ def _look_at_scores(seen: Seen, given: AuditSpec) -> None:
             seen.left_out.append(f"{name}: the scores do not hold what it needs")
     if seen.plan.coins:
         seen.request.append(audit_given_coins(seen.loaded, scores, seen.plan))
+
+
+def _play_scores(seen: Seen, scores: Scores) -> None:
+    try:
+        _play(seen, "all", scores.fleet)
+    except TooLittlePowerError as error:
+        mend = f"score {ENOUGH_MODELS} models of each world or more"
+        raise TooLittlePowerError(error.what, where=scores.record.path, mend=mend) from None
 
 
 def _cannot_be_played(fleet: Observations, game: str) -> str | None:
@@ -190,6 +224,7 @@ def _release(seen: Seen, released: object, retrained: object, original: object) 
 def _look_at_networks(
     seen: Seen, given: AuditSpec, device: str | None, tell: Callable[[str], None], *, restart: bool
 ) -> None:
+    from certify.gate.audits.forecast import expected, shown_seconds
     from certify.gate.audits.method import Method, method_of
     from certify.gate.audits.observe import Fleets
     from certify.gate.audits.review import Review
@@ -197,7 +232,7 @@ def _look_at_networks(
 
     plan, release = seen.plan, seen.loaded.spec.release
     if plan.membership:
-        references_and_targets(given.models)  # too few are refused before any is trained
+        require_models(given.models)  # too few are refused before any is trained
     inputs = read_network_inputs(seen.loaded, device, needs_original=False)
     seen.inputs = inputs
     unlearner = method_of(seen.loaded) if plan.membership else None
@@ -210,7 +245,10 @@ def _look_at_networks(
     if needs_retrained and not release.retrained:
         require_retrained(given.replicates)
     seen.source = "fleet" if plan.membership or not release.retrained else "checkpoints"
-    with _executor(seen.loaded, fleets):
+    with when_interrupted(fleets.left), _executor(seen.loaded, fleets):
+        seen.forecast = expected(fleets, plan)
+        if seen.forecast is not None and seen.forecast >= _LONG:
+            tell(f"about {shown_seconds(seen.forecast)} to train and unlearn; `certify audit --forecast` says for what")
         if plan.membership:
             _play_fleets(seen, given, fleets)
         if needs_retrained:
@@ -221,6 +259,8 @@ def _look_at_networks(
         if plan.coins:
             seen.request.append(audit_coins(seen.loaded, seen.review, plan))
     seen.trained, seen.kept = fleets.trained, fleets.kept
+    if seen.kept:  # a forecast of all of it says nothing of a run that made a part
+        seen.forecast = None
 
 
 def _play_fleets(seen: Seen, given: AuditSpec, fleets: "Fleets") -> None:
@@ -300,9 +340,12 @@ def forecast_audit(spec: str | Path | None = None, *, models: int | None = None,
     """
     from certify.gate.audits.forecast import forecast
 
-    loaded = _with_models(load_spec(spec), _as_models(models))
+    models = _as_models(models)
+    loaded = _with_models(load_spec(spec), models)
+    plan = plan_of(loaded)
+    _refuse_models(plan, _given(loaded), models)
     if loaded.spec.release.kind == "glm":
         from certify.gate.audits.linear_run import forecast_linear
 
-        return forecast_linear(load_inputs(loaded), plan_of(loaded), _given(loaded))
-    return forecast(loaded, plan_of(loaded), device)
+        return forecast_linear(load_inputs(loaded), plan, _given(loaded))
+    return forecast(loaded, plan, device)

@@ -12,6 +12,8 @@ from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import InputError
 from certify.core.files import FileRecord
 
+_LARGEST = 1e50
+"""Log odds beyond are none, and their squares would leave the floats."""
 _MEND = "docs/audits.md says which arrays a scores file holds"
 
 
@@ -114,6 +116,10 @@ def _numbers(name: str, array: AnyArray, scale: str) -> FloatArray:
     if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
         raise InputError(f"{name} holds what is no finite number", mend="compute it from the logits in float64")
     values = np.asarray(array, dtype=np.float64)
+    if values.size and max(-values.min(), values.max()) > _LARGEST:
+        raise InputError(
+            f"{name} holds numbers beyond {_LARGEST:g}", mend="give log p - log(1 - p) of the true class, or p"
+        )
     return phi_from_probability(values) if scale == "probability" else values
 
 

@@ -41,6 +41,7 @@ class Seen:
         kept: of these, taken from an earlier run.
         forecast: seconds that were forecast before the first training.
         notes: what else is worth knowing.
+        asked: shadow models that were asked for in the place of the spec's; None where the spec says.
     """
 
     loaded: LoadedSpec
@@ -60,6 +61,13 @@ class Seen:
     kept: int = 0
     forecast: float | None = None
     notes: list[str] = field(default_factory=list)
+    asked: int | None = None
+
+    @property
+    def command(self) -> str:
+        """What makes the same audit again."""
+        models = "" if self.asked is None else f" --models {self.asked}"
+        return f"certify audit {self.loaded.path.name}{models}"
 
     @property
     def findings(self) -> list[Finding]:

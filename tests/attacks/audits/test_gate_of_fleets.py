@@ -10,8 +10,14 @@ from scipy import stats
 from certify.attacks.audits.doing_nothing import without_empty_passes
 from certify.attacks.audits.findings import Finding
 from certify.attacks.audits.fleet import FleetAudit, audit_fleet
-from certify.attacks.audits.judge import rate_limit, settled
-from certify.attacks.audits.membership import Levels, membership, references_and_targets
+from certify.attacks.audits.judge import models_for_epsilon, rate_limit, settled
+from certify.attacks.audits.membership import (
+    ENOUGH_MODELS,
+    Levels,
+    epsilon_ceiling,
+    membership,
+    references_and_targets,
+)
 from certify.attacks.audits.playing import score_of
 from certify.attacks.audits.rates import LOOSER, tallies, tpr_at
 from certify.attacks.observations import Observations
@@ -184,18 +190,6 @@ def test_a_method_that_does_nothing_passes_no_limit(gain: float) -> None:
         assert {one.verdict for one in found["retraining"]} == {Verdict.PASS}
 
 
-def test_without_original_models_nothing_passes() -> None:
-    levels, limits = Levels(FPR, 0.95, 0.99, DELTA), {"retrain": 0.4, "privacy": 0.4}
-    whole = fleet(160, 200, seed=21, level=0.1)
-    seen = Observations(whole.assignment, {name: whole.worlds[name] for name in whole.worlds if name != "original"})
-    audit = audit_fleet(seen, ["u-lira"], list(limits), levels, rates=limits, epsilon=3.0)
-    assert not any(one.must_be_caught for one in audit.controls)
-    assert Verdict.PASS in {one.verdict for one in audit.findings}
-    checked = without_empty_passes(audit, seen, levels, limits)
-    assert Verdict.PASS not in {one.verdict for one in checked.findings}
-    assert any("no original models were observed" in one.note for one in checked.findings)
-
-
 def test_a_limit_that_allows_everything_is_no_pass() -> None:
     levels = Levels(FPR, 0.95, 0.99, DELTA)
     found = audit_fleet(
@@ -253,6 +247,15 @@ def test_lira_sets_its_thresholds_by_lira() -> None:
 def test_too_few_models_are_refused_with_the_number_that_would_do() -> None:
     with pytest.raises(TooLittlePowerError, match="16 are the least"):
         looked_at(fleet(15, 40))
+
+
+def test_the_number_of_models_for_an_epsilon_is_one_that_can_be_trained_or_none() -> None:
+    levels = Levels(FPR, 0.95, 0.99, DELTA)
+    assert models_for_epsilon(0.1, levels) == ENOUGH_MODELS
+    wanted = models_for_epsilon(2.0, levels)
+    assert wanted is not None
+    assert epsilon_ceiling(wanted // 2, DELTA, 0.95) >= 2.0 > epsilon_ceiling(wanted // 4, DELTA, 0.95)
+    assert models_for_epsilon(50.0, levels) is None
 
 
 def test_the_limit_is_what_the_guarantee_allows_and_never_more() -> None:

@@ -135,19 +135,6 @@ def test_the_distance_of_one_more_retrained_model_is_told_apart_no_more_often_th
     assert hits >= 30
 
 
-def test_without_the_original_nothing_passes_and_failures_stay() -> None:
-    rng, null = np.random.default_rng(4), 1 + 0.01 * np.random.default_rng(0).normal(size=20)
-    models = phis(rng, 22, 0.0, 400)
-    found = audit_release(models[0], models[1:], None, fpr=0.05, limit=0.3, confidence=0.95)
-    assert {one.verdict for one in found.findings} == {None}
-    assert "no original model is named" in found.findings[0].note
-    kept = audit_release(models[0] + 4.0, models[1:], None, fpr=0.05, limit=0.3, confidence=0.95)
-    assert Verdict.FAIL in {one.verdict for one in kept.findings}
-    for one, verdict in ((distance(1.0, 0.98, 1.02, null), None), (distance(2.0, 1.9, 2.1, null), Verdict.FAIL)):
-        alone = audit_distances("parameter-distance", [one], {}, limit=1.25, confidence=0.95).findings[0]
-        assert alone.verdict is verdict
-
-
 @pytest.mark.parametrize("ruined", ["nothing", "the mean of the retrained"])
 def test_a_ruined_model_is_nearer_than_any_retrained_one_and_does_not_pass(ruined: str) -> None:
     rng = np.random.default_rng(6)

@@ -145,6 +145,16 @@ def test_more_units_settle_it_as_planned() -> None:
     assert (shifted > limit).mean() == pytest.approx(0.8, abs=0.05)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.001])
+def test_a_rate_of_nothing_does_not_make_an_audit_sharp(value: float) -> None:
+    """Its lower end is cut off at 0: that tells nothing of how far a leak's interval would reach down."""
+    wide = equivalence.decide(Estimate(value, 0.0, 1.0, 0.95, "", 8), 0.0271)
+    assert wide.detectable > 1
+    models = equivalence.decide(Estimate(value, 0.0, 0.02, 0.95, "", 200), 0.0271)
+    assert models.verdict is Verdict.PASS
+    assert models.detectable >= 0.0271 + 0.019
+
+
 def test_no_number_settles_an_estimate_at_its_limit() -> None:
     found = equivalence.decide(Estimate(0.5, 0.4, 0.6, 0.95, "", 10), 0.5)
     assert found.verdict is Verdict.INCONCLUSIVE
