@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from certify import unlearners
+from certify.attacks.audits.doing_nothing import without_empty_passes
 from certify.attacks.audits.findings import Finding
 from certify.attacks.audits.fleet import FleetAudit, audit_fleet
 from certify.attacks.audits.judge import rate_limit, settled
@@ -176,6 +177,7 @@ def gate(observations: Observations, attacks: tuple[str, ...], seed: int = 0) ->
     levels = Levels(FPR, 1 - ALPHA, 1 - ALPHA / findings, DELTA)
     rates = {game: rate_limit(game, FPR, EPSILON, DELTA) for game in GAMES}
     audit = audit_fleet(observations, attacks, GAMES, levels, rates=rates, epsilon=EPSILON, seed=seed)
+    audit = without_empty_passes(audit, observations, levels, rates)
     found = settled(audit.findings, ALPHA)
     verdicts = [one.verdict for one in found if one.verdict is not None]
     worst = (

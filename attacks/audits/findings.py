@@ -84,6 +84,7 @@ class Control:
         ok: whether it behaved.
         summary: one line.
         slice: "all", or a worst-case set of records, as of :class:`Finding`.
+        able: whether the attack saw what it had to; where it did not and nothing is refused for it, it passes nothing.
     """
 
     id: str
@@ -96,6 +97,7 @@ class Control:
     ok: bool
     summary: str
     slice: str = "all"
+    able: bool = True
 
 
 @dataclass(frozen=True, eq=False)

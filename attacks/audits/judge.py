@@ -178,7 +178,9 @@ def controls_of(found: Sequence[Membership], alpha: float) -> list[Control]:
     nulls = [one for one in known if one.null_p is not None]
     adjusted = _holm([one.null_p for one in nulls if one.null_p is not None])
     listed = [
-        _control(one, "retrained models", one.null_p, ok=level > CONTROL_LEVEL, caught=False, adjusted=level)
+        _control(
+            one, "retrained models", one.null_p, ok=level > CONTROL_LEVEL, caught=False, adjusted=level, of=len(nulls)
+        )
         for one, level in zip(nulls, adjusted, strict=True)
     ]
     listed.extend(
@@ -190,10 +192,13 @@ def controls_of(found: Sequence[Membership], alpha: float) -> list[Control]:
 
 
 def _control(
-    one: Membership, who: str, p: float | None, *, ok: bool, caught: bool, adjusted: float | None = None
+    one: Membership, who: str, p: float | None, *, ok: bool, caught: bool, adjusted: float | None = None, of: int = 0
 ) -> Control:
     wanted = "must be told apart" if caught else "must not be told apart"
     shown = "" if adjusted is None or adjusted == p else f" ({adjusted:.3g} after Holm)"
+    twins = len(np.unique(one.trials.models))
+    if not caught and one.game.name == "retrain" and of * 2.0 ** (1 - twins) > CONTROL_LEVEL:
+        shown += f", of which {twins} models could show nothing else: too few for this control"
     return Control(
         id=f"control-{who.partition(' ')[0]}-{one.attack}-{one.game.name}",
         attack=one.attack,
@@ -211,8 +216,8 @@ def _holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in holm(np.array(p_values))] if p_values else []
 
 
-def settled(findings: Sequence[Finding], alpha: float) -> list[Finding]:
-    """The findings with Holm's correction over their p-values, each attack and game counted once.
+def settled(findings: Sequence[Finding], alpha: float, *, others: int = 0) -> list[Finding]:
+    """The findings with Holm's correction over their p-values, each attack and game counted once; ``others`` are still to come.
 
     A rate above its limit fails only where the corrected, exact p-value is at most ``alpha``: honest retraining then fails with
     probability ``alpha`` at most over all findings together, whatever the intervals are worth.
@@ -221,7 +226,7 @@ def settled(findings: Sequence[Finding], alpha: float) -> list[Finding]:
     for one in findings:
         if one.p_value is not None:
             keys.setdefault((one.attack, one.game, one.slice), one.p_value)
-    levels = dict(zip(keys, _holm(list(keys.values())), strict=True))
+    levels = dict(zip(keys, _holm([*keys.values(), *[1.0] * others]), strict=False))
     return [_settled(one, levels.get((one.attack, one.game, one.slice)), alpha) for one in findings]
 
 

@@ -118,7 +118,8 @@ def audit_release(
     findings = []
     for direction, sign in (("under-forgetting", 1), ("over-forgetting", -1)):
         null, value = nulls[sign], _share(released, moments, fpr, sign)
-        findings.append(_release_finding(direction, value, null, p, len(released), fpr, limit, confidence, able=able))
+        blind = "" if able else _BLIND
+        findings.append(_release_finding(direction, value, null, p, len(released), fpr, limit, confidence, blind))
     controls = () if control is None else (_original("release-lira", control, able=able),)
     return RequestAudit(tuple(findings), controls)
 
@@ -161,8 +162,7 @@ def _release_finding(
     fpr: float,
     limit: float,
     confidence: float,
-    *,
-    able: bool,
+    blind: str,
 ) -> Finding:
     lower, upper = _share_interval(value, null, records, confidence)
     verdict = judge(lower, upper, -np.inf, limit)
@@ -177,7 +177,7 @@ def _release_finding(
         lower=lower,
         upper=upper,
         confidence=confidence,
-        verdict=verdict if able or verdict is Verdict.FAIL else None,
+        verdict=verdict if not blind or verdict is Verdict.FAIL else None,
         limit=limit,
         p_value=p,
         null_mean=float(null.mean()),
@@ -186,7 +186,7 @@ def _release_finding(
         corrected=value - float(null.mean()),
         units=records,
         method=_ONE_MODEL,
-        note="" if able else _BLIND,
+        note=blind,
         direction=direction,
         source=ATTACKS["release-lira"].reference,
     )
@@ -202,7 +202,8 @@ def _original(attack: str, p: float, *, able: bool) -> Control:
         must_be_caught=True,
         p_value=p,
         value=None,
-        ok=True,  # an attack that is blind here decides nothing; nothing is refused for it
+        ok=True,  # an attack that is blind here passes nothing; nothing is refused for it
+        able=able,
         summary=f"is told apart where the attack can see anything: p = {p:.3g}, {words}",
     )
 
@@ -290,7 +291,7 @@ def audit_distances(
         )
         if place == 0 and twin is not None:
             controls.append(_original(attack, _one_more(twin), able=not blind))
-        verdict = judge(one.ratio.lower, one.ratio.upper, -np.inf, limit)
+        verdict = _beside_retrained(one, limit)
         decides = place == 0 and (verdict is Verdict.FAIL or not blind)
         words = [] if decides else [f"{_BLIND}."]
         words += [REMINDER] if start is None else [start.words, REMINDER]
@@ -317,3 +318,9 @@ def audit_distances(
             )
         )
     return RequestAudit(tuple(findings), tuple(controls), tuple(found))
+
+
+def _beside_retrained(one: Distance, limit: float) -> Verdict:
+    """Too far fails. Nearer than retrained models are to each other is no fault, but no retrained model is: a ruined one may be."""
+    verdict = judge(one.ratio.lower, one.ratio.upper, -np.inf, limit)
+    return Verdict.INCONCLUSIVE if verdict is Verdict.PASS and one.ratio.lower < 1 / limit else verdict

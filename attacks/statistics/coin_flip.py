@@ -16,6 +16,7 @@ about the *set*: a guarantee for one record has to be composed over the number o
 
 import math
 import secrets
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -252,16 +253,16 @@ def detectable_accuracy(
     Returns 1.0 where not even certainty is enough (``2^-m exp(epsilon) + delta >= alpha``).
     """
     m, chance = as_whole(canaries, "canaries"), as_level(power, "power")
-    chances = np.full(m, 0.5)
-    enough = [
-        v
-        for v in range(m + 1)
-        if SetLevel(log_tail(chances, v), "", m).refutes(at_most(epsilon, "epsilon"), delta, confidence)
-    ]
-    if not enough:
+    claimed, chances = at_most(epsilon, "epsilon"), np.full(m, 0.5)
+
+    def enough(right: int) -> bool:
+        return SetLevel(log_tail(chances, right), "", m).refutes(claimed, delta, confidence)
+
+    if not enough(m):
         return 1.0
+    least = bisect_left(range(m + 1), 1, key=enough)  # more right guesses prove more
     low, high = 0.5, 1.0
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (low, middle) if binom.sf(enough[0] - 1, m, middle) >= chance else (middle, high)
+        low, high = (low, middle) if binom.sf(least - 1, m, middle) >= chance else (middle, high)
     return high

@@ -101,6 +101,27 @@ def test_more_models_are_added_to_those_that_are_there(spec, certify):
     assert more["audit"]["design"]["from_cache"] > 0
 
 
+def test_looking_after_each_block_is_said_and_verifies(spec, certify):
+    put(spec, "block = 8", "block = 8\nstop_early = true")
+    done, document = audited(certify, spec, "--output", f"json={spec.with_name('audit.json')}")
+    assert done.code in {1, 3, 4}
+    note = next(one for one in document["audit"]["design"]["notes"] if "looked after each block" in one)
+    assert "hold at any time" in note
+    assert certify("verify", spec.with_name("audit.json")).code == 0
+
+
+def test_the_method_under_audit_is_the_one_that_made_the_model_knob_by_knob(spec, certify):
+    """One epoch for the release and fifty for the audit would audit another method."""
+    assert certify("unlearn", spec, "--method", "fine-tune", "--set", "epochs=1", "--force").code == 0
+    put(spec, "models = 16", "models = 16\nknobs = { epochs = 50 }")
+    done = certify("audit", spec, "--forecast")
+    assert (done.code, done.stdout) == (2, "")
+    assert "audit.knobs: are not those that made this model" in done.stderr
+    assert "epochs=1" in done.stderr
+    put(spec, "epochs = 50", "epochs = 1")
+    assert certify("audit", spec, "--forecast").code == 0
+
+
 def test_an_audit_of_more_models_than_the_spec_says_is_made_again_by_its_own_command(spec, certify, tmp_path):
     kept = tmp_path / "project" / "audit.json"
     certify("audit", spec, "--models", "20", "--quiet", "--output", kept)

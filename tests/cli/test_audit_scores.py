@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cheap_fleets import fleet
 
+from certify import audit
 from certify.attacks.statistics.coin_flip import draw_coins
 
 SPEC = """
@@ -77,8 +78,19 @@ def test_retraining_passes_with_models_enough_and_is_open_with_few(certify, made
     code, document = audited(certify, made(SPEC.replace("tpr = 0.2", "tpr = 0.3"), **many))
     assert (code, document["verdict"]) == (0, "pass"), [one["summary"] for one in document["checks"]]
     assert document["guarantee"]["kind"] == "empirical"
+    assert f"fewer than {100 * (1 - 0.05 ** (1 / 64)):.2g} models in 100" in document["guarantee"]["reason"]
     code, document = audited(certify, made(**arrays_of(models=16, records=60)))
     assert (code, document["verdict"]) == (3, "inconclusive")
+
+
+def test_nothing_passes_that_would_pass_without_forgetting(certify, made: Made) -> None:
+    many, wide = arrays_of(models=128, records=200), SPEC.replace("tpr = 0.2", "tpr = 0.3")
+    code, document = audited(certify, made(wide, **many | {"original": None}))
+    assert (code, document["verdict"]) == (3, "inconclusive")
+    assert any("give the original as well" in (one["remedy"] or "") for one in document["checks"])
+    weak = arrays_of(models=128, records=200, gain=0.5)
+    code, _ = audited(certify, made(SPEC.replace("tpr = 0.2", "tpr = 0.5"), **weak | {"unlearned": weak["original"]}))
+    assert code == 3
 
 
 def test_a_control_that_misbehaves_refuses(certify, made: Made) -> None:
@@ -108,6 +120,31 @@ def test_the_short_form_is_one_request(certify, made: Made) -> None:
     assert "the game privacy: the scores hold no records for it" in document["audit"]["not_tested"]
 
 
+def test_a_release_is_held_to_the_limit_against_retrained_models_whatever_fleets_play(certify, made: Made) -> None:
+    """The privacy game's own limit is wider, since both of its sides are epsilon away from retraining."""
+    rng = np.random.default_rng(0)
+    worlds = {name: rng.normal(size=(20, 50)) for name in ("unlearned", "retrained", "original")}
+    limits = []
+    for games in ('["retrain"]', '["privacy"]'):
+        spec = SPEC.replace('"u-lira", "loss"', '"release-lira"').replace("max_tpr", f"games = {games}\n#")
+        _, document = audited(certify, made(spec, forget="1\n", release=rng.normal(size=50), **worlds))
+        limits += [one["limit"] for one in document["audit"]["findings"]]
+    assert limits == pytest.approx([0.0271] * 4)
+
+
+def test_a_ruined_model_gives_nothing_away_and_the_claim_says_what_was_asked(certify, made: Made) -> None:
+    """Random numbers for every record: within the limit of privacy, far from any retrained model."""
+    arrays = arrays_of(models=128, records=200)
+    arrays["unlearned"] = np.random.default_rng(1).normal(size=(128, 200))
+    wide = SPEC.replace("tpr = 0.2", "tpr = 0.3")
+    code, document = audited(certify, made(wide, **arrays))
+    assert code == 1
+    assert "cannot be told from models retrained" in document["audit"]["claim"]
+    code, document = audited(certify, made(wide + 'games = ["privacy"]\n', **arrays))
+    assert code == 0
+    assert "whether they are like retrained ones was not asked" in document["audit"]["claim"]
+
+
 def test_probabilities_give_what_their_log_odds_give(certify, made: Made) -> None:
     arrays = arrays_of(left=3.0)
     _, wanted = audited(certify, made(**arrays))
@@ -125,6 +162,28 @@ def test_hard_records_that_are_forgotten_by_all_do_not_pass_for_remembered_ones(
     _, document = audited(certify, made(**arrays))
     assert any("hard records could not be told" in line for line in document["audit"]["not_tested"])
     assert all(one["game"] == "retrain" for one in document["audit"]["findings"])
+
+
+def classes_forgotten(seed: int) -> dict[str, Any]:
+    """Each honest model forgets one class of ten; records never seen are of all the others."""
+    rng, kind = np.random.default_rng(seed), np.repeat(np.arange(10), 20)
+    mine = kind == rng.integers(10, size=(64, 1))
+    assignment = np.where(mine, 2, rng.integers(0, 2, (64, 200)))
+    worlds = ("unlearned", "retrained", "again")
+    moved = 2.0 * (assignment == 1) - 4.0 * mine
+    phi = {name: moved + rng.normal(size=mine.shape) for name in worlds}
+    return {"assignment": assignment, **phi, "original": 3.0 * (assignment > 0) + rng.normal(size=mine.shape)}
+
+
+def test_whole_classes_that_honest_models_forget_are_no_failure(certify, made: Made) -> None:
+    arrays = classes_forgotten(0)
+    code, document = audited(certify, made(forget="1\n", **arrays))
+    assert code == 4
+    assert any("no whole classes" in (one["remedy"] or "") for one in document["checks"])
+    assert not any(one["verdict"] == "fail" for one in document["checks"])
+    code, document = audited(certify, made(forget="1\n", **arrays | {"retrained": None, "again": None}))
+    assert code == 3
+    assert any("by chance, one by one" in line for line in document["audit"]["not_tested"])
 
 
 def test_nothing_passes_whose_control_is_missing(certify, made: Made) -> None:
@@ -169,6 +228,7 @@ BAD: dict[str, tuple[dict[str, Any], str, int]] = {
     "an unknown array": ({"retrianed": np.zeros((32, 120))}, "has an array 'retrianed'", 2),
     "another cell": ({"assignment": np.full((32, 120), 3)}, "assignment holds other values", 2),
     "an assignment in floats": ({"assignment": np.zeros((32, 120))}, "assignment has type float64", 2),
+    "copies of one model": ({"unlearned": np.tile(np.arange(120.0), (32, 1))}, "31 repeat another one", 2),
     "ids that repeat": ({"ids": np.full(120, "r1")}, "ids do not name 120 records once each", 2),
 }
 
@@ -328,3 +388,35 @@ def test_canaries_that_do_not_fit_are_refused_in_one_line(certify, made: Made, s
     assert (done.code, done.stdout) == (2, "")
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def sorted_by_coin(made: Made, seed: int, models: int = 8) -> Path:
+    """80 canaries that an honest model does not know, in a file that has the planted ones first."""
+    rng, coins = np.random.default_rng(seed), np.sort(draw_coins(80, seed=seed))[::-1]
+    ids = np.array([f"r{n}" for n in range(80)])
+    worlds = {name: rng.normal(size=(models, 80)) for name in ("unlearned", "retrained")}
+    spec = made(COINS, **worlds, release=rng.normal(size=80), ids=ids)
+    np.savez(spec.with_name("canaries.npz"), planted=coins, ids=ids)
+    return spec
+
+
+def test_an_honest_model_is_not_refuted_by_the_order_of_the_file(made: Made) -> None:
+    """Bets learn from the coins before: where the planted canaries stand first, they would learn the order alone."""
+    refuted = [audit(sorted_by_coin(made, seed)).document["verdict"] == "fail" for seed in range(12)]
+    assert sum(refuted) <= 2  # one in twenty is allowed; by the file's order it would be each
+
+
+def test_models_that_were_trained_on_canaries_do_not_tell_their_coins(certify, made: Made) -> None:
+    """Shadow models learned the planted canaries, and never saw the others: what they say of them is no score of the model under review."""
+    rng, coins = np.random.default_rng(5), draw_coins(80, seed=6)
+    assignment = np.where(coins, rng.choice([1, 2], size=(40, 80)), 0).astype(np.int8)
+    assignment[:4] = np.where(coins, 2, 0)
+    ids = np.array([f"r{n}" for n in range(80)])
+    retrained = rng.normal(size=(40, 80)) - 20.0 * (assignment == 1)
+    spec = made(
+        COINS, assignment=assignment, unlearned=retrained, retrained=retrained, release=rng.normal(size=80), ids=ids
+    )
+    np.savez(spec.with_name("canaries.npz"), planted=coins, ids=ids)
+    code, document = audited(certify, spec)
+    assert code == 3
+    assert document["audit"]["findings"][0]["p_value"] > 0.05

@@ -8,14 +8,16 @@ import numpy as np
 
 from certify.attacks.audits.findings import Finding
 from certify.attacks.audits.request import RequestAudit
+from certify.attacks.observations import Cell
 from certify.attacks.registry import ATTACKS
 from certify.attacks.scores.phi import phi
 from certify.attacks.statistics.coin_betting import by_betting
-from certify.attacks.statistics.coin_flip import SetLevel, detectable_accuracy
+from certify.attacks.statistics.coin_flip import SetLevel, as_coins, as_scores, detectable_accuracy
 from certify.core.arrayfiles import read_arrays
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import InputError
 from certify.core.files import FileRecord
+from certify.core.streams import stream
 from certify.core.verdict import Verdict
 from certify.gate.audits.plan import Plan
 from certify.gate.audits.scores import Scores
@@ -134,14 +136,23 @@ def audit_given_coins(loaded: LoadedSpec, scores: Scores, plan: Plan) -> Request
         )
     mine = scores.release[rows]
     if scores.fleet.has("retrained"):
-        mine = _in_deviations(mine, scores.fleet.get("retrained")[:, rows])
+        # a model that was trained on a canary knows its coin: what it says must not enter a score
+        free = ~(scores.fleet.assignment[:, rows] == int(Cell.RETAIN)).any(axis=1)
+        if free.any():
+            mine = _in_deviations(mine, scores.fleet.get("retrained")[free][:, rows])
     return judged(canaries, mine, plan)
 
 
 def judged(canaries: Canaries, scores: FloatArray, plan: Plan) -> RequestAudit:
-    """The finding: which set-level epsilon the coins refute."""
+    """The finding: which set-level epsilon the coins refute.
+
+    Bets learn from the coins before, so that the order must know nothing of the coins. That of a file may: the planted ones first, say.
+    A shuffle makes any order as good as the pool's; it is drawn from the file's digest, so that a second look sees the same.
+    """
     try:
-        found = by_betting(canaries.planted, scores, canaries.probability)
+        coins, chance = as_coins(canaries.planted, canaries.probability)
+        order = stream(int(canaries.record.sha256[:12], 16), "order of the canaries").permutation(coins.size)
+        found = by_betting(coins[order], as_scores(scores, coins.size)[order], chance[order])
     except InputError as error:
         raise InputError(error.what, where=f"{canaries.record.path}: {error.where}", mend=error.mend) from None
     confidence = 1 - plan.alpha / plan.findings

@@ -100,6 +100,9 @@ def _guarantee(verdict: Verdict, findings: list[Finding], seen: Seen) -> Guarant
         )
     if seen_from is not None:
         words += f"; one above {seen_from:.3g} would have been seen with probability 0.8"
+    if rates:
+        hidden = 1 - seen.plan.alpha ** (1 / max(1, min(one.units for one in rates)))
+        words += f"; one that fails outright for fewer than {100 * hidden:.2g} models in 100 may have gone unseen"
     return Guarantee(kind="empirical", reason=words)
 
 

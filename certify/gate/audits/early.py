@@ -10,8 +10,9 @@ from certify.attacks.audits.findings import Finding
 from certify.attacks.audits.fleet import FleetAudit, audit_fleet
 from certify.attacks.audits.judge import settled
 from certify.attacks.audits.membership import LEAST_MODELS, Levels
-from certify.attacks.audits.playing import score_of
+from certify.attacks.audits.playing import plays, score_of
 from certify.attacks.observations import Observations
+from certify.attacks.registry import ATTACKS
 from certify.attacks.scores.games import GAMES
 from certify.attacks.statistics.sequential import pair_wealth
 from certify.core.arrays import FloatArray
@@ -25,10 +26,11 @@ class Early:
 
     Each new model and its retrained twin are scored by the models of earlier blocks alone, so that under perfect unlearning the two
     could be exchanged whatever was seen before; the bets on their difference are a martingale, and one over its largest value is a p-value
-    at any time (Ville). The look may then stop: where every limit that is exceeded stays so by this p-value, more models only cost.
+    at any time (Ville). The look may then stop: where a limit is exceeded by this p-value, whatever the audit's other findings will be, and all
+    controls are in order, more models only cost.
 
     Attributes:
-        plan: attacks, games, limits; its first membership attack is the one that is played pair by pair.
+        plan: attacks, games, limits; :func:`watched` says which attack is played pair by pair.
         levels: of the audit.
         seed: of permutations.
         name: of the kind of forget sets.
@@ -64,7 +66,7 @@ class Early:
                 self._add(seen, before)
             if seen.models >= LEAST_MODELS and self.p_value <= self.plan.alpha:
                 found = self.corrected(self.audit(seen))
-                if any(one.verdict is Verdict.FAIL for one in settled(found.findings, self.plan.alpha)):
+                if self.settles(found):
                     return seen, found
         return Observations.join(parts), None
 
@@ -82,6 +84,14 @@ class Early:
             seed=self.seed,
         )
 
+    def settles(self, found: FleetAudit) -> bool:
+        """Whether more models would change nothing: something fails, and will whatever p-values are still to come."""
+        own = len({(one.attack, one.game) for one in found.findings})
+        others = own * (self.plan.slices - 1) + len(self.plan.request) + self.plan.coins
+        failed = any(one.verdict is Verdict.FAIL for one in settled(found.findings, self.plan.alpha, others=others))
+        # a control that few models leave open would have the failure refused
+        return failed and all(control.ok for control in found.controls)
+
     def corrected(self, found: FleetAudit) -> FleetAudit:
         """The audit with p-values that hold although one looked before: none is below the one that holds at any time."""
         least = self.p_value
@@ -90,7 +100,9 @@ class Early:
     def _add(self, seen: Observations, before: int) -> None:
         """Scores of the newest block's models and their twins, by the earlier blocks alone."""
         new = np.arange(before, seen.models)
-        trials = score_of(self.plan.membership[0])(seen, GAMES["retrain"], new)
+        name = watched(self.plan.membership)
+        assert name is not None
+        trials = score_of(name)(seen, GAMES["retrain"], new)
         positive = np.asarray(trials.positive).astype(bool)
         for model in new:
             mine = trials.models == model
@@ -108,6 +120,7 @@ def _at_least(one: Finding, least: float) -> Finding:
     return one if one.p_value is None else replace(one, p_value=max(one.p_value, least))
 
 
-def watched(names: Sequence[str]) -> bool:
-    """Whether the first membership attack can be played against retrained models."""
-    return bool(names) and names[0] not in ("lira", "two-version")
+def watched(names: Sequence[str]) -> str | None:
+    """The attack that is played pair by pair: the first against retrained models that has shadow models, or else the first at all."""
+    able = [name for name in names if plays(name, "retrain")]
+    return next((name for name in able if ATTACKS[name].shadows), able[0] if able else None)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from certify.attacks.audits.doing_nothing import EMPTY
 from certify.attacks.audits.findings import Control, Finding
 from certify.attacks.audits.membership import ENOUGH_MODELS
 from certify.core.rounding import format_lower, format_plain, format_upper
@@ -12,6 +13,16 @@ from certify.reports.schema import CheckEntry
 
 UNCONTROLLED = "within the limit, and no original model was there to show that this attack sees anything"
 """Said of what would have passed without its control."""
+
+_NOT_ALIKE = (
+    "retrained models differ from each other by more than chance: check that all were trained by one recipe, and that the rows of the "
+    "scores belong together"
+)
+_NOT_BY_CHANCE = (
+    "even retrained models tell the records to forget from those never seen: draw them by chance, one by one (no whole classes), anew for "
+    "each model, and check that the rows of the scores belong together"
+)
+_NEARER = "no retrained model is so near the others, and a ruined one may be: distances show nothing of it; add u-lira"
 
 
 @dataclass(frozen=True)
@@ -52,11 +63,9 @@ def refused(finding: Finding, broken: Sequence[Control]) -> bool:
 
 def control_entry(control: Control, fleet: Fleet | None = None) -> CheckEntry:
     """A control that misbehaved, as a check."""
-    remedy = (
-        f"the attack misses even models that forgot nothing: {_more(fleet)}, or leave this attack out"
-        if control.must_be_caught
-        else "retrained models differ from each other by more than chance: check that all were trained by one recipe, and that the rows of the scores belong together"
-    )
+    remedy = _NOT_BY_CHANCE if control.game == "privacy" else _NOT_ALIKE
+    if control.must_be_caught:
+        remedy = f"the attack misses even models that forgot nothing: {_more(fleet)}, or leave this attack out"
     return CheckEntry(
         id=control.id,
         title=f"control: {control.name}",
@@ -70,11 +79,12 @@ def control_entry(control: Control, fleet: Fleet | None = None) -> CheckEntry:
 
 def _controls_entry(controls: Sequence[Control]) -> CheckEntry:
     caught = sum(control.must_be_caught for control in controls)
+    seen = sum(control.must_be_caught and control.able for control in controls)
     return CheckEntry(
         id="controls",
         title="controls",
         verdict=Verdict.PASS,
-        summary=f"retrained models were not told apart ({len(controls) - caught} of {len(controls) - caught}); original ones were ({caught} of {caught})",
+        summary=f"retrained models were not told apart ({len(controls) - caught} of {len(controls) - caught}); original ones were ({seen} of {caught})",
         measured=float(len(controls)),
         quantity="controls",
     )
@@ -132,9 +142,10 @@ def _why_models_do_not_help(one: Finding) -> str | None:
     found = [
         (one.note.startswith(UNCONTROLLED), "give the original as well, the model before the deletion, as a control"),
         (one.attack == "release-lira", "so few forgotten records of one model cannot settle it: audit the method, with u-lira"),
+        (one.attack.endswith("-distance") and one.value < 1, _NEARER),
         (one.attack.endswith("-distance"), "more retrained models narrow it: raise audit.replicates, or name more in release.retrained"),
         (one.game == "coin-flip", "plant more canaries"),
-        (limitless, "name a limit that something could exceed: audit.max_tpr_at_fpr with a smaller fpr, or a smaller epsilon"),
+        (limitless or one.note.startswith(EMPTY), "name a limit that models which forgot nothing exceed, or hard forget_sets: audit.max_tpr_at_fpr with a smaller fpr, or a smaller epsilon"),
         (unreachable, "no number of models would refute so large an epsilon: name a smaller audit.max_epsilon_lower_bound"),
     ]  # fmt: skip
     return next((text for applies, text in found if applies), None)

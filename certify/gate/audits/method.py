@@ -64,8 +64,8 @@ def method_of(loaded: LoadedSpec, kind: Kind = "network") -> Unlearner:
         kind: of models it must be for.
 
     Raises:
-        ConfigurationError: none is named, an unknown one is, a knob makes no sense, another method made the model, or it is not
-            for such models.
+        ConfigurationError: none is named, an unknown one is, a knob makes no sense, another method or other knobs made the model, or
+            it is not for such models.
     """
     release, where = loaded.spec.release, f"{loaded.path}: release.unlearner"
     told = _told(loaded)
@@ -90,8 +90,15 @@ def method_of(loaded: LoadedSpec, kind: Kind = "network") -> Unlearner:
         )
     try:
         unlearner = build(name, knobs)
+        made = unlearner if told is None else build(name, told[1])
     except ConfigurationError as error:
         raise ConfigurationError(error.what, where=f"{loaded.path}: audit.knobs", mend=error.mend) from None
+    if described(made) != described(unlearner):
+        raise ConfigurationError(
+            f"are not those that made this model, by the evidence beside it: {described(made)}",
+            where=f"{loaded.path}: audit.knobs",
+            mend="leave them out, or unlearn with them",
+        )
     if unlearner.own_model:
         raise ConfigurationError(
             f"{name} makes a model of its own, which a fleet cannot hold",

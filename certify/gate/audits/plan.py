@@ -26,7 +26,7 @@ class Plan:
         instance: attacks on one linear model and its noise.
         skipped: attacks that were asked for and are not for such a model.
         fpr: false-positive rate of the limit.
-        rates: largest true-positive rate allowed, by game.
+        rates: largest true-positive rate allowed, by game; always that against retrained models.
         epsilon: largest epsilon that may be refuted.
         delta: of the guarantee under audit.
         alpha: allowed error over all deciding findings.
@@ -95,7 +95,9 @@ def plan_of(loaded: LoadedSpec) -> Plan:
     limit = given.max_tpr_at_fpr
     fpr = 0.01 if limit is None else limit.fpr
     games: tuple[str, ...] = tuple(dict.fromkeys(given.games))
-    rates = {game: limit.tpr if limit else rate_limit(game, fpr, epsilon, policy.delta) for game in games}
+    # what is compared with retrained models has the limit of that game, whether fleets play it or not
+    limited = dict.fromkeys((*games, "retrain"))
+    rates = {game: limit.tpr if limit else rate_limit(game, fpr, epsilon, policy.delta) for game in limited}
     return Plan(
         membership=tuple(name for name in asked if kinds[name] == "membership"),
         games=games,

@@ -145,7 +145,7 @@ class Review:
             self.phi_of(self.retrained, rows),
             None if self.original is None else self.phi_of(self.original, rows)[0],
             fpr=plan.fpr,
-            limit=plan.rates.get("retrain", next(iter(plan.rates.values()))),
+            limit=plan.rates["retrain"],
             confidence=1 - plan.alpha,
         )
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from certify.attacks.audits.fleet import audit_fleet
+from certify.attacks.audits.doing_nothing import without_empty_passes
+from certify.attacks.audits.fleet import FleetAudit, audit_fleet
 from certify.attacks.audits.membership import ENOUGH_MODELS, Levels, require_models
 from certify.attacks.audits.request import RequestAudit, audit_release, require_retrained
 from certify.attacks.observations import Cell, Observations
@@ -155,7 +156,11 @@ def _play(seen: Seen, name: str, observations: Observations) -> None:
         slice_name=name,
         seed=given.seed,
     )
-    seen.fleets[name] = (observations, found)
+    _keep(seen, name, observations, found)
+
+
+def _keep(seen: Seen, name: str, observations: Observations, found: FleetAudit) -> None:
+    seen.fleets[name] = (observations, without_empty_passes(found, observations, seen.levels, seen.plan.rates))
     seen.left_out += found.left_out
 
 
@@ -196,6 +201,9 @@ def _cannot_be_played(fleet: Observations, game: str) -> str | None:
     masks = [fleet.assignment == int(cell) for cell in cells[game]]
     if not all(mask.any() for mask in masks):
         return "the scores hold no records for it"
+    if game == "privacy" and not fleet.has("retrained"):
+        # whole classes forgotten together, say, look unlike records never seen to honest retraining as well
+        return "without retrained models nothing shows that records were given to forget by chance, one by one"
     tried, both = masks[0].any(axis=0), masks[0].any(axis=0) & masks[-1].any(axis=0)
     if 2 * np.count_nonzero(both) < np.count_nonzero(tried):
         return "most records are on one side of it in all models, so that hard records could not be told from remembered ones"
@@ -208,7 +216,7 @@ def _release(seen: Seen, released: object, retrained: object, original: object) 
         np.asarray(retrained, dtype=np.float64),
         None if original is None else np.asarray(original, dtype=np.float64),
         fpr=seen.plan.fpr,
-        limit=seen.plan.rates.get("retrain", next(iter(seen.plan.rates.values()))),
+        limit=seen.plan.rates["retrain"],
         confidence=1 - seen.plan.alpha,
     )
 
@@ -279,8 +287,7 @@ def _watch(seen: Seen, name: str, blocks: Iterator[Observations]) -> Observation
     with closing(blocks):  # type: ignore[type-var]  # a generator
         observations, stopped = early.watch(blocks)
     found = stopped or early.corrected(early.audit(observations))
-    seen.fleets[name] = (observations, found)
-    seen.left_out += found.left_out
+    _keep(seen, name, observations, found)
     looked = f"stopped after {observations.models} models" if stopped else "went to the last model"
     seen.notes.append(
         f"{name}: looked after each block, {looked}; p-values hold at any time (at least {early.p_value:.2g})"

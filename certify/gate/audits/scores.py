@@ -17,6 +17,10 @@ _LARGEST = 1e50
 _MEND = "docs/audits.md says which arrays a scores file holds"
 
 
+_ACCIDENTS = 8
+"""Records, at least, of which no two models say the same by accident."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """A scores file, read.
@@ -78,11 +82,28 @@ def _assembled(arrays: dict[str, AnyArray], record: FileRecord, scale: str) -> S
     else:
         assignment = _cells(arrays["assignment"])
     fleet = Observations(assignment, worlds, ids)
+    for world in worlds:
+        _require_distinct(world, fleet)
     single = {
         name: None if name not in arrays else _one_model(name, _numbers(name, arrays[name], scale), fleet.records)
         for name in ("release", "release_original")
     }
     return Scores(fleet, single["release"], single["release_original"], record, fixed)
+
+
+def _require_distinct(world: str, fleet: Observations) -> None:
+    """Copies of a model are one model: counted as many they would make an interval as narrow as one likes.
+
+    Raises:
+        InputError: two rows say the same of every record (of eight or more, so that it is no accident).
+    """
+    rows = fleet.get(world) if fleet.has(world) else np.zeros((0, 0))
+    distinct = len({row.tobytes() for row in rows})
+    if fleet.records >= _ACCIDENTS and distinct < len(rows):
+        raise InputError(
+            f"{world} has {len(rows)} rows, and {len(rows) - distinct} repeat another one",
+            mend="give each model a training of its own: copies of one, and a deterministic method on one checkpoint, are one model",
+        )
 
 
 def _cells(array: AnyArray) -> AnyArray:

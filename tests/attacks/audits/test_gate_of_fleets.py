@@ -7,6 +7,7 @@ import pytest
 from cheap_fleets import fleet
 from scipy import stats
 
+from certify.attacks.audits.doing_nothing import without_empty_passes
 from certify.attacks.audits.findings import Finding
 from certify.attacks.audits.fleet import FleetAudit, audit_fleet
 from certify.attacks.audits.judge import models_for_epsilon, rate_limit, settled
@@ -133,6 +134,15 @@ def test_retraining_that_is_not_one_law_is_refused() -> None:
     assert {(one.attack, one.game, one.must_be_caught) for one in broken} >= {("u-lira", "retrain", False)}
 
 
+@pytest.mark.parametrize(("models", "few"), [(16, True), (32, False)])
+def test_a_control_that_could_not_have_misbehaved_says_so(models: int, few: bool) -> None:
+    """With eight twins the smallest p-value is 1/128: after Holm over four controls no retraining is told apart, however different."""
+    found = looked_at(fleet(models, 120, broken=9.0, seed=9))
+    control = next(one for one in found.controls if one.id == "control-retrained-u-lira-retrain")
+    assert control.ok == few
+    assert ("too few for this control" in control.summary) == few
+
+
 def test_an_attack_that_cannot_tell_the_original_is_refused_and_a_baseline_need_not() -> None:
     found = looked_at(fleet(32, 120, gain=0.0, seed=10))
     blind = [one for one in found.controls if one.must_be_caught]
@@ -153,6 +163,31 @@ def test_enough_models_without_a_leak_pass() -> None:
     limits = {game: rate_limit(game, FPR, 1.0, DELTA) for game in ("retrain", "privacy")}
     findings = verdicts(audit_fleet(seen, ["u-lira"], list(limits), levels, rates=limits, epsilon=1.0))
     assert {one.verdict for one in findings if one.statistic.startswith("TPR")} == {Verdict.PASS}
+
+
+def of_no_effect(seen: Observations) -> Observations:
+    """The method that does nothing."""
+    return Observations(seen.assignment, {**seen.worlds, "unlearned": seen.worlds["original"]})
+
+
+@pytest.mark.parametrize("gain", [0.6, 3.0])
+def test_a_method_that_does_nothing_passes_no_limit(gain: float) -> None:
+    """Under a wide limit it is told apart and keeps the limit all the same; then honest retraining passes no more than it."""
+    levels, limits = Levels(FPR, 0.95, 0.99, DELTA), {"retrain": 0.4, "privacy": 0.4}
+    honest = fleet(160, 200, seed=20, level=0.1, gain=gain)
+    found = {}
+    for name, seen in (("nothing", of_no_effect(honest)), ("retraining", honest)):
+        audit = audit_fleet(seen, ["u-lira"], list(limits), levels, rates=limits, epsilon=3.0)
+        assert all(one.ok for one in audit.controls)
+        checked = without_empty_passes(audit, seen, levels, limits)
+        found[name] = [one for one in checked.findings if one.statistic.startswith("TPR")]
+        assert (checked is audit) == (gain > 1)
+    if gain < 1:
+        assert {one.verdict for one in (*found["nothing"], *found["retraining"])} == {Verdict.INCONCLUSIVE}
+        assert all("forgot nothing are within the limit" in one.note for one in found["nothing"])
+    else:
+        assert Verdict.FAIL in {one.verdict for one in found["nothing"]}
+        assert {one.verdict for one in found["retraining"]} == {Verdict.PASS}
 
 
 def test_a_limit_that_allows_everything_is_no_pass() -> None:

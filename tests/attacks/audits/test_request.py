@@ -133,3 +133,19 @@ def test_the_distance_of_one_more_retrained_model_is_told_apart_no_more_often_th
         hits <= 70
     )  # at 5 % more than 70 have probability 0.003; from distances among retrained ones alone it was 8 %
     assert hits >= 30
+
+
+@pytest.mark.parametrize("ruined", ["nothing", "the mean of the retrained"])
+def test_a_ruined_model_is_nearer_than_any_retrained_one_and_does_not_pass(ruined: str) -> None:
+    rng = np.random.default_rng(6)
+    retrained = np.random.default_rng(1).normal(size=200) + 3 * rng.normal(size=(20, 200))
+
+    def to_retrained(one: FloatArray) -> Distance:
+        models = np.concatenate([one[None], retrained])
+        return against_pool("l2", "whole", np.sqrt(((models[:, None] - models) ** 2).sum(axis=-1)), 1)
+
+    original = {("l2", "whole"): to_retrained(retrained[0] + 9.0)}
+    one = to_retrained(np.zeros(200) if ruined == "nothing" else retrained.mean(axis=0))
+    found = audit_distances("parameter-distance", [one], original, limit=1.25, confidence=0.95).findings[0]
+    assert found.upper < 0.9
+    assert found.verdict is Verdict.INCONCLUSIVE
