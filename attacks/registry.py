@@ -29,6 +29,7 @@ class Attack:
         shadows: whether records are scored by other models of the fleet; without, one threshold serves all records.
         kinds: of models, as an unlearner's: "convex" (linear models, ``kind = "glm"``), "network" (``kind = "torch"``).
         learns: whether it learns from unlearned models which way the method moves a record, so that it sees both directions alike.
+        crowd: whether it compares a record with others that the model was never given.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Attack:
     shadows: bool = True
     kinds: tuple[Kind, ...] = ("network",)
     learns: bool = False
+    crowd: bool = False
 
 
 _BOTH: tuple[Kind, ...] = ("convex", "network")
@@ -82,6 +84,7 @@ _ALL = (
         "shadow models",
         "Zarifzadeh et al. 2024 (arXiv 2312.03262)",
         kinds=_BOTH,
+        crowd=True,
     ),
     Attack(
         "calibrated-loss",

@@ -57,7 +57,12 @@ def distance_figure(audit: Audit) -> str:
     return draw(lambda axes: _strips(axes, rows), name="distances", size=size, words=words)
 
 
-def ranking_figure(ranking: Ranking) -> str:
+def ranking_figures(audit: Audit) -> list[str]:
+    """One figure a fleet, empty where nothing can be drawn."""
+    return [ranking_figure(one, f"ranking{place or ''}") for place, one in enumerate(audit.rankings)]
+
+
+def ranking_figure(ranking: Ranking, name: str = "ranking") -> str:
     """The first records with their intervals. Empty without any."""
     rows = [item for item in ranking.records if _finite(item.value)][:20]
     if not rows:
@@ -80,7 +85,7 @@ def ranking_figure(ranking: Ranking) -> str:
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(label(ranking.statistic))
 
-    return draw(paint, name="ranking", size=(5.6, 0.9 + 0.24 * len(rows)), words=words)
+    return draw(paint, name=name, size=(5.6, 0.9 + 0.24 * len(rows)), words=words)
 
 
 def _far_apart(values: Sequence[float]) -> bool:

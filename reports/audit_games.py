@@ -65,6 +65,16 @@ def in_words(finding: Finding) -> str:
     return f"Where it wrongly names {wrong} in 100 records that were never there, it rightly names {right} in 100 forgotten ones."
 
 
+def slice_label(name: str) -> str:
+    """Which records the models forgot, in a word or two.
+
+    >>> slice_label("all"), slice_label("outliers"), slice_label("request")
+    ('all records', 'outliers', 'this request')
+    """
+    words = {"all": "all records", "memorised": "memorised records", "cluster": "a cluster", "request": "this request"}
+    return words.get(name, clean(name))
+
+
 def by_game(audit: Audit) -> list[tuple[str, tuple[Finding, ...]]]:
     """The findings under the question that they answer, in the order in which the questions first come up.
 
@@ -118,7 +128,7 @@ def _line(entries: list[CheckEntry], findings: dict[str, Finding]) -> Line:
     if len(entries) == 1:
         return Line(telling.title, verdict, telling.summary, (telling,))
     finding = findings[telling.id]
-    records = "" if finding.slice == "all" else f", {finding.slice} records"
+    records = "" if finding.slice == "all" else f", {slice_label(finding.slice)}"
     direction = f"{finding.direction}: " if finding.direction and verdict is not Verdict.PASS else ""
     return Line(
         f"{finding.title}, {game_label(finding.game)}{records}",

@@ -41,6 +41,7 @@ def _words(audit: Audit) -> dict[str, Any]:
         "detectable": tables.detectable_words,
         "method": tables.method_words,
         "percent": wording.percent,
+        "slice": games.slice_label,
         "rates": figures.at_rates,
     }
 
@@ -61,7 +62,7 @@ def _figures(audit: Audit) -> dict[str, Any]:
         "rows": figures.ROWS,
         "curves": figures.CURVES,
         "thinned": any(len(item.null_values) > figures.DOTS for item in audit.distances[: figures.ROWS]),
-        "ranking": figures.ranking_figure(audit.ranking) if audit.ranking else "",
+        "rankings": list(zip(audit.rankings, figures.ranking_figures(audit), strict=True)),
     }
 
 

@@ -122,6 +122,8 @@ class Ranking(Part):
     null_rejected: int | None = None
     """Records found in the same way with retrained models in the place."""
     note: str = ""
+    slice: str = "all"
+    """ "all", or the worst-case set that these models forgot."""
 
 
 class DistanceFinding(Part):

@@ -1,7 +1,7 @@
 """Tables of an audit: rows of text, rounded against ourselves, that several renderers set."""
 
 from certify.core.rounding import format_plain, format_upper
-from certify.reports.audit_games import game_label, game_question, plain_title
+from certify.reports.audit_games import game_label, game_question, plain_title, slice_label
 from certify.reports.audit_wording import (
     REFERENCES,
     SOURCES,
@@ -26,7 +26,7 @@ def strongest_rows(audit: Audit) -> list[tuple[str, str]]:
     rows = [
         ("Attack", plain_title(finding)),
         ("What it asks", clean(game_question(finding.game))),
-        ("Records", "all" if finding.slice == "all" else clean(finding.slice)),
+        ("Records", slice_label(finding.slice)),
         (clean(finding.statistic), measured(finding)),
         ("The policy allows", limit_words(finding)),
         ("Retrained models in the place", null_words(finding)),
@@ -60,7 +60,7 @@ def word(finding: Finding) -> str:
 
 def finding_row(finding: Finding) -> tuple[str, str, str, str, str, str]:
     """A finding as (which, verdict, measured, limit, null, p)."""
-    records = "all records" if finding.slice == "all" else clean(finding.slice)
+    records = slice_label(finding.slice)
     kind = f" ({finding.direction})" if finding.direction else ""
     return (
         f"{clean(finding.title)}: {clean(finding.attack)}, {clean(game_label(finding.game))}, {records}",

@@ -2,7 +2,7 @@
 
 from certify.core.rounding import format_lower, format_plain, format_upper
 from certify.core.verdict import Verdict, worst
-from certify.reports.audit_games import game_label, in_words
+from certify.reports.audit_games import game_label, in_words, slice_label
 from certify.reports.audits import Audit, AuditDesign, Control, Finding, Vulnerable
 from certify.reports.wording import clean, plural
 
@@ -145,7 +145,7 @@ def sentence(audit: Audit) -> str:
 
 
 def _where(finding: Finding) -> str:
-    records = "all records" if finding.slice == "all" else f"the records of slice {clean(finding.slice)}"
+    records = slice_label(finding.slice)
     if finding.attack.endswith("-distance"):
         return f"{clean(finding.statistic)}, as {clean(finding.title)},"
     asked = game_label(finding.game)

@@ -156,6 +156,9 @@ class Audit(Part):
     roc: tuple[RocCurve, ...] = ()
     histograms: tuple[Histogram, ...] = ()
     ranking: Ranking | None = None
+    """Of the first fleet."""
+    further_rankings: tuple[Ranking, ...] = ()
+    """Of the other fleets, one for each further kind of forget sets."""
     distances: tuple[DistanceFinding, ...] = ()
     relearning: tuple[RelearningCurve, ...] = ()
     ceilings: tuple[Ceiling, ...] = ()
@@ -168,6 +171,11 @@ class Audit(Part):
         if self.strongest is not None and self.strongest not in ids:
             raise ValueError("the strongest finding is not among them")
         return self
+
+    @property
+    def rankings(self) -> tuple[Ranking, ...]:
+        """Of all fleets."""
+        return ((self.ranking,) if self.ranking else ()) + self.further_rankings
 
     @property
     def evidence(self) -> Finding | None:

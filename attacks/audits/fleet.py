@@ -7,7 +7,8 @@ from certify.attacks.audits.findings import Control, Curve, Finding
 from certify.attacks.audits.judge import controls_of, findings_of
 from certify.attacks.audits.membership import Levels, Membership, membership
 from certify.attacks.audits.playing import game_of, plays, score_of
-from certify.attacks.observations import Observations
+from certify.attacks.observations import Cell, Observations
+from certify.attacks.registry import ATTACKS
 from certify.core.progress import track
 
 
@@ -60,8 +61,14 @@ def audit_fleet(
         TooLittlePowerError: too few models.
         InputError: a signal or world that an attack needs was not observed.
     """
-    pairs = [(attack, game) for attack in attacks for game in games if plays(attack, game)]
+    crowd = bool((observations.assignment == int(Cell.OUT)).any(axis=1).all())
+    lonely = [] if crowd else [name for name in attacks if ATTACKS[name].crowd]
+    pairs = [(attack, game) for attack in attacks for game in games if plays(attack, game) and attack not in lonely]
     left_out = [
+        f"{attack}: it compares with records that a model was never given, and every model was given all of them"
+        for attack in lonely
+    ]
+    left_out += [
         f"{attack} in the game {game}: it has no part in it"
         for attack in attacks
         for game in games

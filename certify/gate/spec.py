@@ -112,9 +112,9 @@ class AuditSpec(_Section):
     models: Annotated[int, Field(ge=2)] = 64
     forget_share: Annotated[float, Field(gt=0, lt=1)] | None = None
     out_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    forget_sets: Annotated[list[Literal["random", "memorised", "outliers", "cluster"]], Field(min_length=1)] = [
-        "random"
-    ]
+    forget_sets: Annotated[
+        list[Literal["random", "memorised", "outliers", "cluster", "request"]], Field(min_length=1)
+    ] = ["random"]
     replicates: Annotated[int, Field(ge=2)] = 20
     seed: Annotated[int, Field(ge=0)] = 0
     block: Annotated[int, Field(ge=1)] | None = None

@@ -152,9 +152,9 @@ def test_the_forecast_stands_beside_the_time_of_a_run_that_made_everything(spec,
 
 
 def test_a_long_audit_is_announced(spec, certify, monkeypatch):
-    from certify.gate.audits import run
+    from certify.gate.audits import networks_run
 
-    monkeypatch.setattr(run, "_LONG", 0.0)
+    monkeypatch.setattr(networks_run, "LONG", 0.0)
     done = certify("audit", spec, "--format", "json")
     assert "to train and unlearn; `certify audit --forecast` says for what" in done.stderr
 

@@ -34,6 +34,7 @@ class Early:
         levels: of the audit.
         seed: of permutations.
         name: of the kind of forget sets.
+        games: that are played on this fleet; by default all of the plan.
         pairs: mean scores of the unlearned and the retrained models so far.
     """
 
@@ -41,6 +42,7 @@ class Early:
     levels: Levels
     seed: int
     name: str = "all"
+    games: tuple[str, ...] | None = None
     pairs: list[tuple[float, float]] = field(default_factory=list)
 
     @property
@@ -76,7 +78,7 @@ class Early:
         return audit_fleet(
             seen,
             plan.membership,
-            plan.games,
+            plan.games if self.games is None else self.games,
             self.levels,
             rates=plan.rates,
             epsilon=plan.epsilon,
@@ -86,7 +88,7 @@ class Early:
 
     def settles(self, found: FleetAudit) -> bool:
         """Whether more models would change nothing: something fails, and will whatever p-values are still to come."""
-        own = len({(one.attack, one.game) for one in found.findings})
+        own = sum(plays(attack, game) for attack in self.plan.membership for game in self.plan.games)
         others = own * (self.plan.slices - 1) + len(self.plan.request) + self.plan.coins
         failed = any(one.verdict is Verdict.FAIL for one in settled(found.findings, self.plan.alpha, others=others))
         # a control that few models leave open would have the failure refused

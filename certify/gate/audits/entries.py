@@ -8,7 +8,7 @@ from certify.attacks.audits.findings import Control, Finding
 from certify.attacks.audits.membership import ENOUGH_MODELS
 from certify.core.rounding import format_lower, format_plain, format_upper
 from certify.core.verdict import Verdict
-from certify.reports.audit_games import game_label
+from certify.reports.audit_games import game_label, slice_label
 from certify.reports.schema import CheckEntry
 
 UNCONTROLLED = "within the limit, and no original model was there to show that this attack sees anything"
@@ -100,7 +100,7 @@ def entry_of(one: Finding, fleet: Fleet | None = None) -> CheckEntry:
         else f" ({100 * one.confidence:g} %: {format_lower(one.lower)} to {format_upper(one.upper)})"
     )
     value = format_lower(one.value) if one.upper == float("inf") else format_plain(one.value, 3)
-    where = "" if one.slice == "all" else f", {one.slice} records"
+    where = "" if one.slice == "all" else f", {slice_label(one.slice)}"
     direction = "" if one.direction is None else f", {one.direction}"
     bound = ", epsilon" if one.statistic.startswith("epsilon") else ""
     return CheckEntry(

@@ -14,6 +14,7 @@ from certify.core.errors import CertifyError
 from certify.gate.audits.method import Method, method_of
 from certify.gate.audits.observe import Fleets
 from certify.gate.audits.plan import Plan
+from certify.gate.audits.sets import kinds_of, with_their_source
 from certify.gate.load import LoadedSpec
 from certify.gate.networks import read_network_inputs
 
@@ -65,9 +66,13 @@ def _fleets(fleets: Fleets, plan: Plan) -> Iterator[_Fleet]:
     assert given is not None
     if plan.membership:
         fleets.require_training()
-        kinds = dict.fromkeys([*(["random"] if "memorised" in given.forget_sets else []), *given.forget_sets])
-        names = tuple(f"forget sets, {kind}" for kind in kinds)
-        yield _Fleet(names, fleets.assignment("random"), fleets.plan_by_chance("random"), fleets.method)
+        kinds = with_their_source(kinds_of(given, fleets.inputs))
+        if "request" in kinds:
+            plan_of_it = fleets.plan_by_chance("request")
+            yield _Fleet(("forget sets, request",), fleets.assignment("request"), plan_of_it, fleets.method)
+        names = tuple(f"forget sets, {kind}" for kind in kinds if kind != "request")
+        if names:
+            yield _Fleet(names, fleets.assignment("random"), fleets.plan_by_chance("random"), fleets.method)
     if (plan.request or plan.coins) and not fleets.loaded.spec.release.retrained:
         fleets.require_training()
         rows, how = fleets.assignment_of_this_request(), fleets.plan_of_this_request()

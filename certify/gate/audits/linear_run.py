@@ -67,6 +67,12 @@ def _refuse_foreign(loaded: LoadedSpec, given: AuditSpec) -> None:
                 where=f"{loaded.path}: audit.{name}",
                 mend="remove it",
             )
+    if "request" in given.forget_sets:
+        raise ConfigurationError(
+            '"request" is for networks: refitted on this request, a linear model is the same each time, and its certificate is of it',
+            where=f"{loaded.path}: audit.forget_sets",
+            mend='use "random" or "memorised"',
+        )
 
 
 def _play(seen: Seen, linear: Linear, given: AuditSpec) -> None:

@@ -111,10 +111,10 @@ class Fleets:
             )
 
     def by_chance(self, kind: str, hard: IntArray | None = None) -> Iterator[Observations]:
-        """The fleet whose models forget records drawn by chance from a pool, block by block.
+        """The fleet whose models forget records drawn by chance from a pool, or all of them the request, block by block.
 
         Args:
-            kind: "random", or what kind of records the pool holds.
+            kind: "random", "request", or what kind of records the pool holds.
             hard: the pool; drawn by chance where it is not given.
         """
         assert self.method is not None
@@ -144,6 +144,8 @@ class Fleets:
         assert given is not None
         self._require_room(given.models, self.plan_by_chance(kind), "models")
         records, forgotten = len(self.inputs.task), len(self.inputs.request.forgotten)
+        if kind == "request":
+            return fixed_assignment(given.models, records, forget=self.inputs.request.forgotten)
         pool = hard
         if pool is None:
             size = pool_size(records, forgotten, given)

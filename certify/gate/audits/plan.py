@@ -92,6 +92,12 @@ def plan_of(loaded: LoadedSpec) -> Plan:
         )
     policy = loaded.spec.policy
     epsilon = given.max_epsilon_lower_bound or policy.epsilon
+    if "request" in given.forget_sets and "membership" in kinds.values() and "retrain" not in given.games:
+        raise ConfigurationError(
+            'models that all forget the request can play the game "retrain" alone, which is not asked for',
+            where=f"{loaded.path}: audit.games",
+            mend='add "retrain", or leave "request" out of forget_sets',
+        )
     limit = given.max_tpr_at_fpr
     fpr = 0.01 if limit is None else limit.fpr
     games: tuple[str, ...] = tuple(dict.fromkeys(given.games))

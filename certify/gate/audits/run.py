@@ -1,36 +1,20 @@
 """An audit from start to end: what the spec asks for, trained, looked at, judged."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from certify.attacks.audits.doing_nothing import without_empty_passes
-from certify.attacks.audits.fleet import FleetAudit, audit_fleet
-from certify.attacks.audits.membership import ENOUGH_MODELS, Levels, require_models
-from certify.attacks.audits.request import RequestAudit, audit_release, require_retrained
-from certify.attacks.observations import Cell, Observations
+from certify.attacks.audits.membership import Levels
 from certify.core.arguments import as_whole
-from certify.core.arrays import IntArray
-from certify.core.errors import ArgumentError, ConfigurationError, TooLittlePowerError
-from certify.core.interrupts import when_interrupted
-from certify.gate.audits.coins import audit_coins, audit_given_coins
-from certify.gate.audits.early import Early, watched
-from certify.gate.audits.plan import Plan, plan_of, pool_size
-from certify.gate.audits.scores import Scores, read_scores
+from certify.core.errors import ArgumentError, ConfigurationError
+from certify.gate.audits.plan import Plan, plan_of
 from certify.gate.audits.seen import Seen
 from certify.gate.check import CheckResult
 from certify.gate.inputs import load_inputs
 from certify.gate.load import LoadedSpec, load_spec
 from certify.gate.measure import measure
 from certify.gate.spec import AuditSpec
-
-if TYPE_CHECKING:
-    from certify.gate.audits.observe import Fleets
 
 _LONG = 60.0
 """Seconds that are worth a line before they are spent."""
@@ -82,9 +66,13 @@ def audit_loaded(
     seen = Seen(loaded, plan, levels, asked=models)
     begun = time.monotonic()
     if given.scores is not None:
-        _look_at_scores(seen, given)
+        from certify.gate.audits.scores_run import look_at_scores
+
+        look_at_scores(seen, given)
     else:
-        _look_at_networks(seen, given, device, tell, restart=restart)
+        from certify.gate.audits.networks_run import look_at_networks
+
+        look_at_networks(seen, given, device, tell, restart=restart)
     seen.seconds = time.monotonic() - begun
     return CheckResult(audit_document(seen))
 
@@ -141,195 +129,6 @@ def _with_models(loaded: LoadedSpec, models: int | None) -> LoadedSpec:
         return loaded
     changed = loaded.spec.audit.model_copy(update={"models": models})
     return replace(loaded, spec=loaded.spec.model_copy(update={"audit": changed}))
-
-
-def _play(seen: Seen, name: str, observations: Observations) -> None:
-    """All membership attacks on one fleet."""
-    given, plan = _given(seen.loaded), seen.plan
-    found = audit_fleet(
-        observations,
-        plan.membership,
-        plan.games,
-        seen.levels,
-        rates=plan.rates,
-        epsilon=plan.epsilon,
-        slice_name=name,
-        seed=given.seed,
-    )
-    _keep(seen, name, observations, found)
-
-
-def _keep(seen: Seen, name: str, observations: Observations, found: FleetAudit) -> None:
-    seen.fleets[name] = (observations, without_empty_passes(found, observations, seen.levels, seen.plan.rates))
-    seen.left_out += found.left_out
-
-
-def _look_at_scores(seen: Seen, given: AuditSpec) -> None:
-    """Scores made elsewhere: nothing is trained or loaded."""
-    assert given.scores is not None
-    scores = read_scores(seen.loaded.resolve(given.scores), given.scale)
-    seen.source, seen.scores = "scores", scores
-    release = seen.loaded.spec.release
-    seen.method = release.unlearner or "a method that is not named"
-    if seen.plan.membership:
-        reasons = {game: _cannot_be_played(scores.fleet, game) for game in seen.plan.games}
-        games = tuple(game for game, reason in reasons.items() if reason is None)
-        seen.left_out += [f"the game {game}: {reason}" for game, reason in reasons.items() if reason is not None]
-        if games:
-            seen.plan = replace(seen.plan, games=games)
-            _play_scores(seen, scores)
-    for name in seen.plan.request:
-        if name == "release-lira" and scores.release is not None and scores.fixed and scores.fleet.has("retrained"):
-            seen.request.append(_release(seen, scores.release, scores.fleet.get("retrained"), scores.original))
-        else:
-            seen.left_out.append(f"{name}: the scores do not hold what it needs")
-    if seen.plan.coins:
-        seen.request.append(audit_given_coins(seen.loaded, scores, seen.plan))
-
-
-def _play_scores(seen: Seen, scores: Scores) -> None:
-    try:
-        _play(seen, "all", scores.fleet)
-    except TooLittlePowerError as error:
-        mend = f"score {ENOUGH_MODELS} models of each world or more"
-        raise TooLittlePowerError(error.what, where=scores.record.path, mend=mend) from None
-
-
-def _cannot_be_played(fleet: Observations, game: str) -> str | None:
-    """Why the assignment has no trials for a game; None where it has."""
-    cells = {"retrain": (Cell.FORGET,), "privacy": (Cell.FORGET, Cell.OUT), "retain-side": (Cell.RETAIN, Cell.OUT)}
-    masks = [fleet.assignment == int(cell) for cell in cells[game]]
-    if not all(mask.any() for mask in masks):
-        return "the scores hold no records for it"
-    if game == "privacy" and not fleet.has("retrained"):
-        # whole classes forgotten together, say, look unlike records never seen to honest retraining as well
-        return "without retrained models nothing shows that records were given to forget by chance, one by one"
-    tried, both = masks[0].any(axis=0), masks[0].any(axis=0) & masks[-1].any(axis=0)
-    if 2 * np.count_nonzero(both) < np.count_nonzero(tried):
-        return "most records are on one side of it in all models, so that hard records could not be told from remembered ones"
-    return None
-
-
-def _release(seen: Seen, released: object, retrained: object, original: object) -> RequestAudit:
-    return audit_release(
-        np.asarray(released, dtype=np.float64),
-        np.asarray(retrained, dtype=np.float64),
-        None if original is None else np.asarray(original, dtype=np.float64),
-        fpr=seen.plan.fpr,
-        limit=seen.plan.rates["retrain"],
-        confidence=1 - seen.plan.alpha,
-    )
-
-
-def _look_at_networks(
-    seen: Seen, given: AuditSpec, device: str | None, tell: Callable[[str], None], *, restart: bool
-) -> None:
-    from certify.gate.audits.forecast import expected, shown_seconds
-    from certify.gate.audits.method import Method, method_of
-    from certify.gate.audits.observe import Fleets
-    from certify.gate.audits.review import Review
-    from certify.gate.networks import read_network_inputs
-
-    plan, release = seen.plan, seen.loaded.spec.release
-    if plan.membership:
-        require_models(given.models)  # too few are refused before any is trained
-    inputs = read_network_inputs(seen.loaded, device, needs_original=False)
-    seen.inputs = inputs
-    unlearner = method_of(seen.loaded) if plan.membership else None
-    method = None if unlearner is None else Method(unlearner, inputs.task)
-    seen.method = method.identity if method is not None else (release.unlearner or "a method that is not named")
-    fleets = Fleets(seen.loaded, inputs, plan, method, tell, restart=restart)
-    needs_retrained = bool(plan.request) or plan.coins
-    if plan.membership or (needs_retrained and not release.retrained):
-        fleets.require_training()
-    if needs_retrained and not release.retrained:
-        require_retrained(given.replicates)
-    seen.source = "fleet" if plan.membership or not release.retrained else "checkpoints"
-    with when_interrupted(fleets.left), _executor(seen.loaded, fleets):
-        seen.forecast = expected(fleets, plan)
-        if seen.forecast is not None and seen.forecast >= _LONG:
-            tell(f"about {shown_seconds(seen.forecast)} to train and unlearn; `certify audit --forecast` says for what")
-        if plan.membership:
-            _play_fleets(seen, given, fleets)
-        if needs_retrained:
-            seen.review = Review.of(seen.loaded, inputs, fleets)
-    if seen.review is not None:
-        seen.request += seen.review.audits(plan, given)
-        seen.left_out += seen.review.left_out
-        if plan.coins:
-            seen.request.append(audit_coins(seen.loaded, seen.review, plan))
-    seen.trained, seen.kept = fleets.trained, fleets.kept
-    if seen.kept:  # a forecast of all of it says nothing of a run that made a part
-        seen.forecast = None
-
-
-def _play_fleets(seen: Seen, given: AuditSpec, fleets: "Fleets") -> None:
-    """One fleet for each kind of forget set; the hard ones are chosen by the random one, or by the records themselves."""
-    wanted = list(dict.fromkeys(given.forget_sets))
-    if "memorised" in wanted and "random" not in wanted:
-        wanted.insert(0, "random")
-    first: Observations | None = None
-    for kind in wanted:
-        blocks = fleets.by_chance(kind, None if kind == "random" else _hard(kind, seen, given, first))
-        name = "all" if kind == "random" else kind
-        if kind not in given.forget_sets or not (given.stop_early and watched(seen.plan.membership)):
-            observations = Observations.join(list(blocks))
-            if kind in given.forget_sets:
-                _play(seen, name, observations)
-        else:
-            observations = _watch(seen, name, blocks)
-        first = observations if kind == "random" else first
-
-
-def _watch(seen: Seen, name: str, blocks: Iterator[Observations]) -> Observations:
-    """The same with a look after each block."""
-    early = Early(seen.plan, seen.levels, _given(seen.loaded).seed, name)
-    with closing(blocks):  # type: ignore[type-var]  # a generator
-        observations, stopped = early.watch(blocks)
-    found = stopped or early.corrected(early.audit(observations))
-    _keep(seen, name, observations, found)
-    looked = f"stopped after {observations.models} models" if stopped else "went to the last model"
-    seen.notes.append(
-        f"{name}: looked after each block, {looked}; p-values hold at any time (at least {early.p_value:.2g})"
-    )
-    return observations
-
-
-def _hard(kind: str, seen: Seen, given: AuditSpec, first: Observations | None) -> IntArray:
-    """The pool of hard records."""
-    from certify.attacks import worst_case
-
-    assert seen.inputs is not None
-    X = np.asarray(seen.inputs.task.X)
-    features = X.reshape(len(X), -1).astype(np.float64)
-    size = pool_size(len(X), len(seen.inputs.request.forgotten), given)
-    size = min(size, max(64, len(X) // 4))  # the hardest quarter at most, or "hard" would mean nothing
-    if kind == "memorised":
-        assert first is not None
-        scores = worst_case.memorisation(first.get("original"), first.assignment != int(Cell.OUT)).gap
-        size = min(size, int(np.isfinite(scores).sum()))
-    elif kind == "outliers":
-        scores = worst_case.outlyingness(features)
-    else:
-        return worst_case.coherent_cluster(features, size, seed=given.seed)
-    return worst_case.hardest(scores, size, seed=given.seed)
-
-
-@contextmanager
-def _executor(loaded: LoadedSpec, fleets: "Fleets") -> Iterator[None]:
-    """Blocks are made on the machines of [compute] scheduler, where one is named."""
-    address = loaded.spec.compute.scheduler
-    if address is None:
-        yield
-        return
-    from certify.attacks.fleets.executors import dask_client, prepare_workers
-
-    release = loaded.spec.release
-    modules = [name.partition(":")[0] for name in (release.architecture, release.train) if name]
-    with dask_client(address) as client:
-        prepare_workers(client, str(loaded.path.resolve().parent), modules)
-        fleets.executor = client
-        yield
 
 
 def forecast_audit(spec: str | Path | None = None, *, models: int | None = None, device: str | None = None) -> str:

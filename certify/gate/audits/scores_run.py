@@ -1,0 +1,81 @@
+"""The audit of scores made elsewhere: nothing is trained or loaded."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from certify.attacks.audits.membership import ENOUGH_MODELS
+from certify.attacks.audits.request import RequestAudit, audit_release
+from certify.attacks.observations import Cell, Observations
+from certify.core.errors import TooLittlePowerError
+from certify.gate.audits.coins import audit_given_coins
+from certify.gate.audits.fleets_run import play
+from certify.gate.audits.scores import Scores, read_scores
+from certify.gate.audits.seen import Seen
+from certify.gate.spec import AuditSpec
+
+
+def look_at_scores(seen: Seen, given: AuditSpec) -> None:
+    """Attack the models whose scores the spec names.
+
+    Args:
+        seen: filled with what was found.
+        given: the spec's audit, with its scores.
+
+    Raises:
+        InputError: the scores cannot be read, or do not fit the request.
+        TooLittlePowerError: they are of too few models.
+    """
+    assert given.scores is not None
+    scores = read_scores(seen.loaded.resolve(given.scores), given.scale)
+    seen.source, seen.scores = "scores", scores
+    release = seen.loaded.spec.release
+    seen.method = release.unlearner or "a method that is not named"
+    if seen.plan.membership:
+        reasons = {game: _cannot_be_played(scores.fleet, game) for game in seen.plan.games}
+        games = tuple(game for game, reason in reasons.items() if reason is None)
+        seen.left_out += [f"the game {game}: {reason}" for game, reason in reasons.items() if reason is not None]
+        if games:
+            seen.plan = replace(seen.plan, games=games)
+            _play_scores(seen, scores)
+    for name in seen.plan.request:
+        if name == "release-lira" and scores.release is not None and scores.fixed and scores.fleet.has("retrained"):
+            seen.request.append(_release(seen, scores.release, scores.fleet.get("retrained"), scores.original))
+        else:
+            seen.left_out.append(f"{name}: the scores do not hold what it needs")
+    if seen.plan.coins:
+        seen.request.append(audit_given_coins(seen.loaded, scores, seen.plan))
+
+
+def _play_scores(seen: Seen, scores: Scores) -> None:
+    try:
+        play(seen, "all", scores.fleet)
+    except TooLittlePowerError as error:
+        mend = f"score {ENOUGH_MODELS} models of each world or more"
+        raise TooLittlePowerError(error.what, where=scores.record.path, mend=mend) from None
+
+
+def _cannot_be_played(fleet: Observations, game: str) -> str | None:
+    """Why the assignment has no trials for a game; None where it has."""
+    cells = {"retrain": (Cell.FORGET,), "privacy": (Cell.FORGET, Cell.OUT), "retain-side": (Cell.RETAIN, Cell.OUT)}
+    masks = [fleet.assignment == int(cell) for cell in cells[game]]
+    if not all(mask.any() for mask in masks):
+        return "the scores hold no records for it"
+    if game == "privacy" and not fleet.has("retrained"):
+        # whole classes forgotten together, say, look unlike records never seen to honest retraining as well
+        return "without retrained models nothing shows that records were given to forget by chance, one by one"
+    tried, both = masks[0].any(axis=0), masks[0].any(axis=0) & masks[-1].any(axis=0)
+    if 2 * np.count_nonzero(both) < np.count_nonzero(tried):
+        return "most records are on one side of it in all models, so that hard records could not be told from remembered ones"
+    return None
+
+
+def _release(seen: Seen, released: object, retrained: object, original: object) -> RequestAudit:
+    return audit_release(
+        np.asarray(released, dtype=np.float64),
+        np.asarray(retrained, dtype=np.float64),
+        None if original is None else np.asarray(original, dtype=np.float64),
+        fpr=seen.plan.fpr,
+        limit=seen.plan.rates["retrain"],
+        confidence=1 - seen.plan.alpha,
+    )
