@@ -53,10 +53,25 @@ class Cost:
     reason: str
     device: str
 
+    def of(self, models: int) -> "Cost":
+        """The forecast for another number of models, each of which costs as much."""
+        scale = models / self.models
+        return replace(
+            self,
+            models=models,
+            trainings=round(scale * self.trainings),
+            unlearnings=round(scale * self.unlearnings),
+            seconds=scale * self.seconds,
+            training=scale * self.training,
+            unlearning=scale * self.unlearning,
+            looking=scale * self.looking,
+            disk=round(scale * self.disk),
+        )
+
     def __str__(self) -> str:
-        unlearned = f" and {self.unlearnings} unlearnings" if self.unlearnings else ""
+        unlearned = f" and {self.unlearnings:,} unlearnings" if self.unlearnings else ""
         return (
-            f"{self.models} models: {self.trainings} trainings{unlearned}, about {_shown_seconds(self.seconds)} on one worker"
+            f"{self.models:,} models: {self.trainings:,} trainings{unlearned}, about {_shown_seconds(self.seconds)} on one worker"
             f" ({self.device}, {self.backend}, {self.block} at once), {shown_bytes(self.memory)} of memory and"
             f" {shown_bytes(self.disk)} on disk"
         )
@@ -159,4 +174,4 @@ def _steps(given: AnyArray, world: str, recipe: Recipe) -> int:
 def _shown_seconds(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"

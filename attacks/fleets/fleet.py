@@ -96,14 +96,14 @@ def run_blocks(
         raise _failure(failed, len(jobs), keep)
 
 
-def begun(task: FleetTask, plan: FleetPlan, assignment: AnyArray, unlearn: Unlearn | None, store: FleetStore) -> bool:
-    """Whether an earlier run of the same fleet got as far as choosing how to run it.
+def begun(task: FleetTask, plan: FleetPlan, models: int, unlearn: Unlearn | None, store: FleetStore) -> bool:
+    """Whether an earlier run of the same fleet of so many models got as far as choosing how to run it.
 
     Raises:
         ConfigurationError: the store cannot tell fleets like this one apart.
     """
     fleet = fleet_key(task, plan, unlearn, plan.worlds_with(unlearner=unlearn is not None))
-    return store.choice(_choice_name(fleet, plan, len(assignment))) is not None
+    return store.choice(_choice_name(fleet, plan, models)) is not None
 
 
 def _choice_name(fleet: str, plan: FleetPlan, models: int) -> str:

@@ -156,7 +156,26 @@ def test_a_long_audit_is_announced(spec, certify, monkeypatch):
 
     monkeypatch.setattr(networks_run, "LONG", 0.0)
     done = certify("audit", spec, "--format", "json")
-    assert "to train and unlearn; `certify audit --forecast` says for what" in done.stderr
+    assert "to train and unlearn 16 shadow models; `certify audit --forecast` says for what" in done.stderr
+
+
+def test_a_million_models_are_forecast_at_once(spec, certify, monkeypatch):
+    from certify.gate.audits import observe
+
+    drawn = []
+
+    def counted(models, *rest, **more):
+        drawn.append(models)
+        return draw(models, *rest, **more)
+
+    draw = observe.random_assignment
+    monkeypatch.setattr(observe, "random_assignment", counted)
+    put(spec, "models = 16", "models = 1000000")
+    done = certify("audit", spec, "--forecast")
+    assert done.stdout.startswith(
+        "forget sets, random: 1,000,000 models: 3,000,000 trainings and 1,000,000 unlearnings, "
+    )
+    assert max(drawn) <= 1024  # drawing records for all of them takes minutes
 
 
 def test_the_forecast_of_retrained_models_counts_their_weights(spec, certify):

@@ -13,10 +13,13 @@ from certify.core.arrays import AnyArray
 from certify.core.errors import CertifyError
 from certify.gate.audits.method import Method, method_of
 from certify.gate.audits.observe import Fleets
-from certify.gate.audits.plan import Plan
+from certify.gate.audits.plan import Plan, shown_seconds
 from certify.gate.audits.sets import kinds_of, with_their_source
 from certify.gate.load import LoadedSpec
 from certify.gate.networks import read_network_inputs
+
+_ENOUGH = 1024
+"""Models whose records are drawn for a forecast; a million would take minutes to draw."""
 
 
 def forecast(loaded: LoadedSpec, plan: Plan, device: str | None) -> str:
@@ -53,9 +56,10 @@ def costs_of(loaded: LoadedSpec, plan: Plan, device: str | None) -> dict[str, Co
 
 @dataclass(frozen=True, eq=False)
 class _Fleet:
-    """A fleet that an audit trains, and the names of all that cost as much."""
+    """A fleet that an audit trains, and the names of all that cost as much; of many models the first rows, one being like the other."""
 
     names: tuple[str, ...]
+    models: int
     rows: AnyArray
     plan: FleetPlan
     method: Method | None
@@ -66,27 +70,31 @@ def _fleets(fleets: Fleets, plan: Plan) -> Iterator[_Fleet]:
     assert given is not None
     if plan.membership:
         fleets.require_training()
+        few = min(given.models, _ENOUGH)
         kinds = with_their_source(kinds_of(given, fleets.inputs))
         if "request" in kinds:
             plan_of_it = fleets.plan_by_chance("request")
-            yield _Fleet(("forget sets, request",), fleets.assignment("request"), plan_of_it, fleets.method)
+            rows = fleets.assignment("request", models=few)
+            yield _Fleet(("forget sets, request",), given.models, rows, plan_of_it, fleets.method)
         names = tuple(f"forget sets, {kind}" for kind in kinds if kind != "request")
         if names:
-            yield _Fleet(names, fleets.assignment("random"), fleets.plan_by_chance("random"), fleets.method)
+            rows = fleets.assignment("random", models=few)
+            yield _Fleet(names, given.models, rows, fleets.plan_by_chance("random"), fleets.method)
     if (plan.request or plan.coins) and not fleets.loaded.spec.release.retrained:
         fleets.require_training()
         rows, how = fleets.assignment_of_this_request(), fleets.plan_of_this_request()
         names = ("retrained models of this request",)
         if "parameter-distance" in plan.request and fleets.couples:
             names = (*names, "retrained from the initial weights")
-        yield _Fleet(names, rows, how, None)
+        yield _Fleet(names, len(rows), rows, how, None)
 
 
 def _costs(fleets: Fleets, trained: Iterable[_Fleet], store: FleetStore | None = None) -> dict[str, Cost]:
     found: dict[str, Cost] = {}
     for one in trained:
-        cost = of_fleet(fleets.task, one.plan, one.rows, one.method, store=store)
-        found |= dict.fromkeys(one.names, cost)
+        whole = len(one.rows) == one.models  # what is found out about a part of a fleet is not kept as its own
+        cost = of_fleet(fleets.task, one.plan, one.rows, one.method, store=store if whole else None)
+        found |= dict.fromkeys(one.names, cost if whole else cost.of(one.models))
     return found
 
 
@@ -109,11 +117,4 @@ def expected(fleets: Fleets, plan: Plan) -> float | None:
 
 
 def _begun(fleets: Fleets, one: "_Fleet", store: FleetStore) -> bool:
-    return begun(fleets.task, one.plan, one.rows, one.method, store)
-
-
-def shown_seconds(seconds: float) -> str:
-    """A duration in words."""
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+    return begun(fleets.task, one.plan, one.models, one.method, store)

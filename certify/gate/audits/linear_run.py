@@ -17,7 +17,7 @@ from certify.core.rounding import format_upper
 from certify.core.streams import stream
 from certify.gate.audits.linear import Linear, fit, noisy, observe
 from certify.gate.audits.method import described, method_of
-from certify.gate.audits.plan import Plan, plan_of, pool_size
+from certify.gate.audits.plan import Plan, plan_of, pool_size, shown_seconds
 from certify.gate.audits.seen import Seen
 from certify.gate.inputs import Inputs
 from certify.gate.load import LoadedSpec
@@ -193,16 +193,23 @@ def _dense(features: object) -> FloatArray:
     return np.asarray(dense, dtype=np.float64)
 
 
-def forecast_linear(inputs: Inputs, plan: Plan, given: AuditSpec, clock: Callable[[], float] = time.monotonic) -> str:
-    """What the audit will cost, by one refit."""
+def expected_linear(inputs: Inputs, plan: Plan, given: AuditSpec, clock: Callable[[], float] = time.monotonic) -> float:
+    """Seconds that refits will take, by one of them."""
     begun = clock()
     fit(inputs.problem, inputs.model.parameters)
     seconds = clock() - begun
     if not plan.membership:
-        return f"one model is refitted: about {max(1.0, seconds):.0f} seconds"
+        return seconds
+    return 5 * seconds * given.models * len(set(given.forget_sets))  # two refits, the method, a certificate, reading
+
+
+def forecast_linear(inputs: Inputs, plan: Plan, given: AuditSpec, clock: Callable[[], float] = time.monotonic) -> str:
+    """What the audit will cost, by one refit."""
+    total = expected_linear(inputs, plan, given, clock)
+    if not plan.membership:
+        return f"one model is refitted: about {max(1.0, total):.0f} seconds"
     fleets = len(set(given.forget_sets))
-    total = 5 * seconds * given.models * fleets  # two refits, the method, a certificate, and reading the records
     return (
-        f"{given.models} linear models are refitted twice and unlearned once for {fleets} kind{'s'[: fleets > 1]} of forget sets: "
-        f"about {max(1.0, total):.0f} seconds, and the attacks themselves"
+        f"{given.models:,} linear models are refitted twice and unlearned once for {fleets} kind{'s'[: fleets > 1]} of forget sets: "
+        f"about {shown_seconds(max(1.0, total))}, and the attacks themselves"
     )

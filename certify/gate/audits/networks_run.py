@@ -8,17 +8,15 @@ from certify.attacks.audits.request import require_retrained
 from certify.core.interrupts import when_interrupted
 from certify.gate.audits.coins import audit_coins
 from certify.gate.audits.fleets_run import play_fleets
-from certify.gate.audits.forecast import expected, shown_seconds
+from certify.gate.audits.forecast import expected
 from certify.gate.audits.method import Method, method_of
 from certify.gate.audits.observe import Fleets
+from certify.gate.audits.plan import LONG, shown_seconds
 from certify.gate.audits.review import Review
 from certify.gate.audits.seen import Seen
 from certify.gate.load import LoadedSpec
 from certify.gate.networks import read_network_inputs
 from certify.gate.spec import AuditSpec
-
-LONG = 60.0
-"""Seconds that are worth a line before they are spent."""
 
 
 def look_at_networks(
@@ -54,7 +52,10 @@ def look_at_networks(
     with when_interrupted(fleets.left), _executor(seen.loaded, fleets):
         seen.forecast = expected(fleets, plan)
         if seen.forecast is not None and seen.forecast >= LONG:
-            tell(f"about {shown_seconds(seen.forecast)} to train and unlearn; `certify audit --forecast` says for what")
+            many = f" {given.models:,} shadow models" if plan.membership else ""
+            tell(
+                f"about {shown_seconds(seen.forecast)} to train and unlearn{many}; `certify audit --forecast` says for what"
+            )
         if plan.membership:
             play_fleets(seen, given, fleets)
         if needs_retrained:

@@ -134,8 +134,13 @@ class Fleets:
         assert given is not None
         return given.seed if kind == "random" else given.seed + zlib.crc32(kind.encode())
 
-    def assignment(self, kind: str, hard: IntArray | None = None) -> Any:
+    def assignment(self, kind: str, hard: IntArray | None = None, models: int | None = None) -> Any:
         """Who is given what.
+
+        Args:
+            kind: as for :meth:`by_chance`.
+            hard: the same.
+            models: the first so many; all by default.
 
         Raises:
             InputError: what so many models say of all records is more than memory holds.
@@ -144,8 +149,9 @@ class Fleets:
         assert given is not None
         self._require_room(given.models, self.plan_by_chance(kind), "models")
         records, forgotten = len(self.inputs.task), len(self.inputs.request.forgotten)
+        count = given.models if models is None else models
         if kind == "request":
-            return fixed_assignment(given.models, records, forget=self.inputs.request.forgotten)
+            return fixed_assignment(count, records, forget=self.inputs.request.forgotten)
         pool = hard
         if pool is None:
             size = pool_size(records, forgotten, given)
@@ -153,7 +159,7 @@ class Fleets:
         where = f"{self.loaded.path}: audit.out_share, audit.forget_share"
         try:
             found = random_assignment(
-                given.models,
+                count,
                 records,
                 seed=self._seed(kind),
                 out=given.out_share,

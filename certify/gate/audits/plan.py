@@ -9,6 +9,9 @@ from certify.core.errors import ConfigurationError
 from certify.gate.load import LoadedSpec
 from certify.gate.spec import AuditSpec
 
+LONG = 60.0
+"""Seconds that are worth a line before they are spent."""
+
 _POOL = 8
 """Candidates for the forget sets of shadow models, as a multiple of how many each forgets: an eighth of the shadow models forgets a record."""
 _LEAST_POOL = 64
@@ -148,3 +151,10 @@ def pool_size(records: int, forgotten: int, given: AuditSpec) -> int:
 def forget_share(given: AuditSpec) -> float:
     """Share of the candidates that a shadow model forgets."""
     return given.forget_share if given.forget_share is not None else 1 / _POOL
+
+
+def shown_seconds(seconds: float) -> str:
+    """A duration in words."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:,.1f} hours"

@@ -8,7 +8,7 @@ from pathlib import Path
 from certify.attacks.audits.membership import Levels
 from certify.core.arguments import as_whole
 from certify.core.errors import ArgumentError, ConfigurationError
-from certify.gate.audits.plan import Plan, plan_of
+from certify.gate.audits.plan import LONG, Plan, plan_of, shown_seconds
 from certify.gate.audits.seen import Seen
 from certify.gate.check import CheckResult
 from certify.gate.inputs import load_inputs
@@ -61,7 +61,7 @@ def audit_loaded(
     plan, given = plan_of(loaded), _given(loaded)  # refuses an impossible [audit] before anything is read
     _refuse_models(plan, given, models)
     if loaded.spec.release.kind == "glm":
-        return _of_linear(loaded, models)
+        return _of_linear(loaded, models, tell)
     levels = Levels(plan.fpr, given.confidence, 1 - plan.alpha / plan.findings, plan.delta)
     seen = Seen(loaded, plan, levels, asked=models)
     begun = time.monotonic()
@@ -77,12 +77,16 @@ def audit_loaded(
     return CheckResult(audit_document(seen))
 
 
-def _of_linear(loaded: LoadedSpec, models: int | None) -> CheckResult:
+def _of_linear(loaded: LoadedSpec, models: int | None, tell: Callable[[str], None]) -> CheckResult:
     """A linear model's attacks, held against its certificate."""
     from certify.gate.audits.linear_document import linear_document
-    from certify.gate.audits.linear_run import audit_linear
+    from certify.gate.audits.linear_run import audit_linear, expected_linear
 
-    inputs = load_inputs(loaded)
+    inputs, plan, given = load_inputs(loaded), plan_of(loaded), _given(loaded)
+    if plan.membership:
+        seconds = expected_linear(inputs, plan, given)
+        if seconds >= LONG:
+            tell(f"about {shown_seconds(seconds)} to refit and unlearn {given.models:,} shadow models")
     measured = measure(inputs.problem, inputs.model.parameters, loaded.spec.policy, inputs.noise_shape)
     seen = audit_linear(inputs, measured)
     seen.asked = models
