@@ -59,7 +59,8 @@ def findings_of(
         slice_name: "all", or the worst-case set that the fleet forgot.
     """
     decides = found.game.name in _DECIDING and ATTACKS[found.attack].shadows
-    listed, note = [], f"mean AUC within a model {auc(found.trials):.3f}"
+    area, listed = auc(found.trials), []
+    note = "" if math.isnan(area) else f"mean AUC within a model {area:.3f}"
     for side in found.sides:
         listed.append(_rate_finding(found, side, levels, rate, slice_name, note, decides=decides))
         if side.epsilon is not None and epsilon is not None and decides:

@@ -1,5 +1,6 @@
 """One membership attack in one game on a fleet: rates over models, exact p-values, the null beside them, controls, a curve."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -316,5 +317,6 @@ def _curve(attack: str, game: Game, found: dict[str, Trials], confidence: float)
 
 
 def auc(trials: Trials) -> float:
-    """Mean over models of the AUC within a model."""
-    return float(np.nanmean(auc_of_models(trials)))
+    """Mean over models of the AUC within a model; NaN where none has both kinds of trials."""
+    found = auc_of_models(trials)
+    return float(np.nanmean(found)) if np.isfinite(found).any() else math.nan

@@ -305,7 +305,9 @@ def check_finite(fine: Tensor, names: Sequence[str], what: str) -> None:
     worst = (~fine).nonzero()[:, 0].tolist()
     more = f" (and {len(worst) - 1} more)" if len(worst) > 1 else ""
     raise InputError(
-        f"{what}{more}", where=names[worst[0]], mend="lower lr, or give the method that made it smaller steps"
+        f"{what}{more}",
+        where=names[worst[0]],
+        mend="lower lr, bring the features to one scale, or give the method that made it smaller steps",
     )
 
 

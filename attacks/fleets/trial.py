@@ -14,7 +14,7 @@ from certify.attacks.fleets.ordinary import undisturbed
 from certify.attacks.fleets.plan import FleetPlan, FleetTask
 from certify.attacks.fleets.training import Backend, Trainer
 from certify.attacks.observations import WORLDS
-from certify.core.errors import CertifyError, ConfigurationError
+from certify.core.errors import CertifyError, ConfigurationError, InputError
 from certify.models.networks.recipe import Recipe
 from certify.models.networks.state import State
 
@@ -160,11 +160,22 @@ class _Trial:
                 break
             for backend, models in counts.items():
                 begin = time.perf_counter()
-                self.run(starts[backend], recipe, records, "vmap" if backend == "vmap" else "loop")
+                self._step(starts[backend], recipe, records, "vmap" if backend == "vmap" else "loop")
                 if self.trainer.X.device.type == "cuda":
                     torch.cuda.synchronize()
                 found[backend] = min(found[backend], (time.perf_counter() - begin) / (steps * models))
         return found
+
+    def _step(self, start: State, recipe: Recipe, records: int, backend: Backend) -> None:
+        """Steps of next to no size: where even they end in numbers that are not finite, no learning rate has had a part in it."""
+        try:
+            self.run(start, recipe, records, backend)
+        except InputError:
+            raise InputError(
+                "the loss of a freshly initialised model is not finite, or its gradient is not",
+                where="architecture",
+                mend="bring the features to one scale (mean 0, deviation 1), or look for what divides or takes logarithms in the module",
+            ) from None
 
     def start(self, models: int) -> State:
         """Models to try with."""

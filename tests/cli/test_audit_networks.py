@@ -24,6 +24,22 @@ block = 8
 """
 
 
+BROKEN = """
+
+class Logs(nn.Module):
+    def forward(self, x):
+        return (x - 50.0).log()
+
+
+def build_logs():
+    return nn.Sequential(build(), Logs())
+
+
+def build_plain():
+    return nn.Sequential(nn.Linear(64, 10))
+"""
+
+
 @pytest.fixture
 def spec(tmp_path):
     path = write_project(tmp_path / "project")
@@ -157,6 +173,22 @@ def test_a_long_audit_is_announced(spec, certify, monkeypatch):
     monkeypatch.setattr(networks_run, "LONG", 0.0)
     done = certify("audit", spec, "--format", "json")
     assert "to train and unlearn 16 shadow models; `certify audit --forecast` says for what" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "scale"), [("build_logs", 1.0), ("build_plain", 1e38)])
+def test_a_model_that_is_not_finite_from_the_start_is_not_blamed_on_the_learning_rate(spec, certify, name, scale):
+    put(spec, 'original = "original.safetensors"\n', "")
+    put(spec, 'initial = "initial.safetensors"\n', "")
+    put(spec, 'test = "test.npz"\n', "")
+    code = spec.with_name("certify_test_net.py")
+    code.write_text(code.read_text() + BROKEN)
+    put(spec, "certify_test_net:build", f"certify_test_net:{name}")
+    with np.load(spec.with_name("train.npz")) as data:
+        np.savez(spec.with_name("train.npz"), X=data["X"] * np.float32(scale), y=data["y"], ids=data["ids"])
+    done = certify("audit", spec)
+    assert (done.code, done.stdout) == (2, "")
+    assert "architecture: the loss of a freshly initialised model is not finite" in done.stderr
+    assert "lr" not in done.stderr
 
 
 def test_a_million_models_are_forecast_at_once(spec, certify, monkeypatch):

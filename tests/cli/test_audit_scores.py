@@ -11,7 +11,9 @@ import pytest
 from cheap_fleets import fleet
 
 from certify import audit
+from certify.attacks.audits.findings import Control
 from certify.attacks.statistics.coin_flip import draw_coins
+from certify.gate.audits.entries import Fleet, control_entry
 
 SPEC = """
 [release]
@@ -81,6 +83,59 @@ def test_retraining_passes_with_models_enough_and_is_open_with_few(certify, made
     assert f"fewer than {100 * (1 - 0.05 ** (1 / 64)):.2g} models in 100" in document["guarantee"]["reason"]
     code, document = audited(certify, made(**arrays_of(models=16, records=60)))
     assert (code, document["verdict"]) == (3, "inconclusive")
+
+
+def few_records(count: int) -> dict[str, Any]:
+    """Scores of so many records, and one that is always retained."""
+    arrays = arrays_of(models=64, records=40)
+    arrays = {name: a[..., : count + 1] for name, a in arrays.items()}
+    arrays["assignment"] = arrays["assignment"].copy()
+    arrays["assignment"][:, -1] = 1
+    return arrays
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.filterwarnings("error")
+def test_few_records_ask_for_records_and_not_for_models_that_are_there(certify, made: Made, count: int) -> None:
+    code, document = audited(
+        certify, made(SPEC.replace('"u-lira", "loss"', '"u-lira"'), forget="r0\n", **few_records(count))
+    )
+    assert code == 3
+    assert any(
+        "no records on both sides" in line and "score more records" in line for line in document["audit"]["not_tested"]
+    )
+    assert not any("too few for it" in (one["remedy"] or "") for one in document["checks"])
+    needed = [one["needed_models"] for one in document["audit"]["findings"] if one["needed_models"]]
+    assert needed
+    assert min(needed) > 64  # so many are there
+
+
+def test_a_control_of_few_records_does_not_ask_for_models() -> None:
+    entry = control_entry(
+        Control(
+            "c",
+            "u-lira",
+            "privacy",
+            "original models",
+            must_be_caught=True,
+            p_value=1.0,
+            value=None,
+            ok=False,
+            summary="",
+        ),
+        Fleet(64, elsewhere=True, forgotten=1.4),
+    )
+    assert entry.remedy is not None
+    assert "a model forgot 1.4 records on average, too few for it: score more records" in entry.remedy
+
+
+def test_an_attack_that_needs_records_never_seen_is_left_out_of_scores_of_one_request(certify, made: Made) -> None:
+    arrays = arrays_of(models=32, records=60) | {"assignment": None}
+    _, document = audited(certify, made(SPEC.replace('"loss"', '"rmia"'), **arrays))
+    assert any(
+        line.startswith("rmia: it compares with records that a model was never given")
+        for line in document["audit"]["not_tested"]
+    )
 
 
 def test_nothing_passes_that_would_pass_without_forgetting(certify, made: Made) -> None:

@@ -1,10 +1,15 @@
 """From what an audit saw to the document."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from certify.attacks.audits.findings import Control, Finding
 from certify.attacks.distances.null import REMINDER
+from certify.attacks.observations import Cell, Observations
+from certify.attacks.registry import ATTACKS
 from certify.core.files import FileRecord
 from certify.core.rounding import format_plain
 from certify.core.verdict import Verdict, worst
@@ -37,10 +42,10 @@ def audit_document(seen: Seen) -> Document:
     """Everything an audit found, as one document."""
     policy = seen.loaded.spec.policy
     controls = seen.controls
-    findings = [_controlled(one, controls) for one in seen.findings]
+    first = next((observations for observations, _ in seen.fleets.values()), None)
+    findings = [_of_all_models(_controlled(one, controls), first) for one in seen.findings]
     broken = {control.id for control in controls if not control.ok}
-    models = next((observations.models for observations, _ in seen.fleets.values()), None)
-    fleet = None if models is None else Fleet(models, elsewhere=seen.scores is not None)
+    fleet = None if first is None else _fleet(first, seen)
     checks = entries_of(findings, controls, fleet)
     if not any(one.verdict in (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE) for one in findings):
         checks = (*checks, power_entry())
@@ -61,6 +66,19 @@ def audit_document(seen: Seen) -> Document:
         reproduction=Reproduction(command=seen.command, spec=digest_of(seen.loaded.record)),
         audit=audit_part(seen, findings, controls),
     )
+
+
+def _of_all_models(one: Finding, fleet: Observations | None) -> Finding:
+    """The same, with models needed among which as many as here have nothing to be looked at."""
+    targets = 0 if fleet is None else fleet.models // 2
+    if one.needed_models is None or not 0 < one.units < targets or ATTACKS[one.attack].kind != "membership":
+        return one
+    return replace(one, needed_models=math.ceil(one.needed_models * targets / one.units))
+
+
+def _fleet(first: Observations, seen: Seen) -> Fleet:
+    forgotten = float(np.mean(np.count_nonzero(first.assignment == int(Cell.FORGET), axis=1)))
+    return Fleet(first.models, elsewhere=seen.scores is not None, forgotten=forgotten)
 
 
 def _controlled(one: Finding, controls: Sequence[Control]) -> Finding:

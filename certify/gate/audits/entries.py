@@ -1,5 +1,6 @@
 """Findings and controls as checks: what was measured, against what, and what would mend it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from certify.reports.schema import CheckEntry
 
 UNCONTROLLED = "within the limit, and no original model was there to show that this attack sees anything"
 """Said of what would have passed without its control."""
+
+_FEW = 5
+"""Records a model, below which more of them help rather than more models."""
 
 _NOT_ALIKE = (
     "retrained models differ from each other by more than chance: check that all were trained by one recipe, and that the rows of the "
@@ -32,10 +36,12 @@ class Fleet:
     Attributes:
         models: of each world.
         elsewhere: their scores were made elsewhere, so that no command of ours gives more.
+        forgotten: records that a model forgot, on average.
     """
 
     models: int
     elsewhere: bool
+    forgotten: float = math.inf
 
 
 def entries_of(
@@ -154,6 +160,13 @@ def _why_models_do_not_help(one: Finding) -> str | None:
 def _more(fleet: Fleet | None) -> str:
     if fleet is None:
         return "train more shadow models"
+    if fleet.forgotten < _FEW:
+        more = (
+            "score more records"
+            if fleet.elsewhere
+            else "let each forget more (audit.forget_share), or give more records"
+        )
+        return f"a model forgot {fleet.forgotten:.2g} records on average, too few for it: {more}"
     wanted = max(ENOUGH_MODELS, 2 * fleet.models)
     blind = f" (with fewer than {ENOUGH_MODELS} an audit is nearly blind)" if fleet.models < ENOUGH_MODELS else ""
     return f"{fleet.models} shadow models are too few for it{blind}: {_asked_for(wanted, fleet)}"

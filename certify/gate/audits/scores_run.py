@@ -64,6 +64,8 @@ def _cannot_be_played(fleet: Observations, game: str) -> str | None:
     if game == "privacy" and not fleet.has("retrained"):
         # whole classes forgotten together, say, look unlike records never seen to honest retraining as well
         return "without retrained models nothing shows that records were given to forget by chance, one by one"
+    if game != "retrain" and 2 * np.count_nonzero(masks[0].any(axis=1) & masks[-1].any(axis=1)) < fleet.models:
+        return "most models have no records on both sides of it, so that nothing can be compared within them; score more records"
     tried, both = masks[0].any(axis=0), masks[0].any(axis=0) & masks[-1].any(axis=0)
     if 2 * np.count_nonzero(both) < np.count_nonzero(tried):
         return "most records are on one side of it in all models, so that hard records could not be told from remembered ones"

@@ -234,7 +234,7 @@ class Bench:
             raise InputError(
                 f"the loss or a weight{which} is not finite {when or f'after step {steps}'}",
                 where=self.name,
-                mend="lower lr or clip the gradient; no weights were written",
+                mend="lower lr, clip the gradient, or bring the features to one scale; no weights were written",
             )
 
     def train(
