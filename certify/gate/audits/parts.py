@@ -134,7 +134,7 @@ def _not_tested(seen: Seen) -> tuple[str, ...]:
     listed = [*dict.fromkeys(seen.left_out)]
     if unasked:
         listed.append(f"attacks that were not asked for: {', '.join(unasked)}")
-    games = [name for name in GAMES if name in ("retrain", "privacy", "retain-side") and name not in seen.plan.games]
+    games = [name for name in GAMES if name in ("retrain", "privacy", "retain-side") and name not in given.games]
     if games and (seen.plan.membership or seen.linear is None):
         listed.append(f"games that were not asked for: {', '.join(games)}")
     sets = [name for name in ("memorised", "outliers", "cluster") if name not in given.forget_sets]
