@@ -123,6 +123,23 @@ def check_results_fit(models: int, records: int, worlds: int, signals: int, size
     return total
 
 
+def check_weights_fit(models: int, like: torch.nn.Module) -> int:
+    """Bytes of the weights of so many models at once.
+
+    Raises:
+        InputError: they are more than main memory has free.
+    """
+    tensors = (*like.parameters(), *like.buffers())
+    total, free = models * sum(value.numel() * value.element_size() for value in tensors), free_memory()
+    if total > free:
+        raise InputError(
+            f"the weights of {models:,} models take {shown_bytes(total)}, and {shown_bytes(free)} are free",
+            where="fleet",
+            mend="ask for fewer models",
+        )
+    return total
+
+
 def shown_bytes(count: float) -> str:
     """Bytes for people.
 

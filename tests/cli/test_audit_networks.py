@@ -341,6 +341,19 @@ def test_checkpoints_are_compared_and_nothing_is_trained(retrained, certify):
     }
 
 
+def test_retrained_models_that_memory_does_not_hold_are_refused_before_any_is_trained(spec, certify, monkeypatch):
+    from certify.attacks.fleets import memory
+
+    put(spec, '["u-lira", "loss"]', '["parameter-distance"]')
+    put(spec, "replicates = 5", "replicates = 3000")
+    monkeypatch.setattr(memory, "free_memory", lambda: 20_000_000)  # the weights take twice as much: two starts
+    done = certify("audit", spec)
+    assert (done.code, done.stdout) == (2, "")
+    assert "the weights of 6,002 models take 29" in done.stderr
+    assert "audit.replicates" in done.stderr
+    assert not kept(spec)
+
+
 def test_a_few_checkpoints_are_too_few(retrained, certify):
     put(retrained, '"retrained-0.safetensors", "retrained-1.safetensors", ', "")
     done = certify("audit", retrained)

@@ -46,16 +46,14 @@ def look_at_networks(
     needs_retrained = bool(plan.request) or plan.coins
     if plan.membership or (needs_retrained and not release.retrained):
         fleets.require_training()
-    if needs_retrained and not release.retrained:
-        require_retrained(given.replicates)
+    if needs_retrained:
+        if not release.retrained:
+            require_retrained(given.replicates)
+        fleets.require_room_for_weights()
     seen.source = "fleet" if plan.membership or not release.retrained else "checkpoints"
     with when_interrupted(fleets.left), _executor(seen.loaded, fleets):
         seen.forecast = expected(fleets, plan)
-        if seen.forecast is not None and seen.forecast >= LONG:
-            many = f" {given.models:,} shadow models" if plan.membership else ""
-            tell(
-                f"about {shown_seconds(seen.forecast)} to train and unlearn{many}; `certify audit --forecast` says for what"
-            )
+        _announce(seen.forecast, f" {given.models:,} shadow models" if plan.membership else "", tell)
         if plan.membership:
             play_fleets(seen, given, fleets)
         if needs_retrained:
@@ -68,6 +66,11 @@ def look_at_networks(
     seen.trained, seen.kept = fleets.trained, fleets.kept
     if seen.kept:  # a forecast of all of it says nothing of a run that made a part
         seen.forecast = None
+
+
+def _announce(seconds: float | None, what: str, tell: Callable[[str], None]) -> None:
+    if seconds is not None and seconds >= LONG:
+        tell(f"about {shown_seconds(seconds)} to train and unlearn{what}; `certify audit --forecast` says for what")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 
 from certify.attacks.fleets.assignment import fixed_assignment, random_assignment
 from certify.attacks.fleets.fleet import run_blocks, run_fleet
-from certify.attacks.fleets.memory import check_results_fit
+from certify.attacks.fleets.memory import check_results_fit, check_weights_fit
 from certify.attacks.fleets.plan import FleetPlan, FleetTask
 from certify.attacks.fleets.store import FleetStore
 from certify.attacks.observations import Cell, Observations
@@ -184,6 +184,21 @@ class Fleets:
             mend = "ask for fewer models, or leave out attacks that need more than phi"
             raise InputError(error.what, where=f"{self.loaded.path}: audit.{key}", mend=mend) from None
 
+    def require_room_for_weights(self) -> None:
+        """Retrained models of this request are compared all together: before the first training, whether memory holds them.
+
+        Raises:
+            InputError: it does not.
+        """
+        given, named = self.loaded.spec.audit, len(self.loaded.spec.release.retrained or ())
+        assert given is not None
+        coupled = "parameter-distance" in self.plan.request and not named and self.couples
+        try:
+            check_weights_fit((named or given.replicates) * (1 + coupled) + 2, self.inputs.task.model)
+        except InputError as error:
+            key, mend = ("release.retrained", "name fewer") if named else ("audit.replicates", "ask for fewer models")
+            raise InputError(error.what, where=f"{self.loaded.path}: {key}", mend=mend) from None
+
     def plan_of_this_request(self, *, coupled: bool = False) -> FleetPlan:
         """How retrained models of the actual request are trained: other seeds than those of the other fleets."""
         given = self.loaded.spec.audit
@@ -236,8 +251,8 @@ class Fleets:
             )
         run_fleet(task, plan, assignment, None, store=store, executor=self.executor)
         files = store.weights["retrained"]
-        modules = [load_network(files[number], self.inputs.build())[0] for number in sorted(files)]
-        return State.of(*modules)
+        modules = (load_network(files[number], self.inputs.build())[0] for number in sorted(files))
+        return State.gather(modules, len(files))
 
 
 @dataclass(eq=False)

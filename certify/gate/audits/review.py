@@ -83,8 +83,8 @@ class Review:
                 raise TooLittlePowerError(
                     error.what, where=f"{loaded.path}: release.retrained", mend="name more"
                 ) from None
-            named = [filled(loaded, inputs.build, name, "release.retrained")[0] for name in release.retrained]
-            retrained = State.of(*named)
+            named = (filled(loaded, inputs.build, name, "release.retrained")[0] for name in release.retrained)
+            retrained = State.gather(named, len(release.retrained))
         else:
             retrained = fleets.of_this_request()
         coupled = None

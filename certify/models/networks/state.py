@@ -1,7 +1,7 @@
 """K models of one architecture as one value: every tensor carries a leading axis of length K."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,6 +47,35 @@ class State:
             _stack([dict(module.named_parameters()) for module in modules]),
             _stack([dict(module.named_buffers()) for module in modules]),
         )
+
+    @classmethod
+    def gather(cls, modules: Iterable[nn.Module], count: int) -> "State":
+        """The same as :meth:`of` for modules that are made one after the other: no more than one is held beside the state.
+
+        Args:
+            modules: as many as ``count``.
+            count: how many there will be.
+
+        Raises:
+            InputError: as for :meth:`of`; or there are more or fewer.
+        """
+        first: nn.Module | None = None
+        found: State | None = None
+        place = -1
+        for place, module in enumerate(modules):
+            one = cls.of(module) if first is None else cls.of(first, module).pick([1])
+            if first is None or found is None:
+                first = module
+                found = cls(_room(one.parameters, count), _room(one.buffers, count))
+            if place < count:
+                for own, theirs in ((found.parameters, one.parameters), (found.buffers, one.buffers)):
+                    for name, value in theirs.items():
+                        own[name][place] = value[0]
+        if found is None or place + 1 != count:
+            raise InputError(
+                f"{place + 1} models are given, not {count}", where="model", mend="give as many as are said"
+            )
+        return found
 
     @classmethod
     def join(cls, states: Sequence["State"]) -> "State":
@@ -199,6 +228,11 @@ def unflatten(vector: Tensor, like: Tensors) -> dict[str, Tensor]:
 def _signature(module: nn.Module) -> tuple[tuple[str, tuple[int, ...], torch.dtype], ...]:
     named = (*module.named_parameters(), *module.named_buffers())
     return tuple((name, tuple(value.shape), value.dtype) for name, value in named)
+
+
+def _room(tensors: Tensors, count: int) -> dict[str, Tensor]:
+    """Tensors without content for so many models like this one."""
+    return {name: value.new_empty((count, *value.shape[1:])) for name, value in tensors.items()}
 
 
 def _stack(trees: Sequence[Tensors]) -> dict[str, Tensor]:

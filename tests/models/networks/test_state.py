@@ -1,5 +1,7 @@
 """Stacked states: joined, picked, chosen, written back, and told apart by their digests."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -32,6 +34,29 @@ def test_a_stack_is_its_models_one_after_another(state):
     assert equal(state, State.join([State.of(module(seed)) for seed in range(3)]))
     assert equal(state.pick([2, 0]), State.of(module(2), module(0)))
     assert equal(State.of(module(0), module(1)).repeat(2), state.pick([0, 0, 1, 1]))
+
+
+def test_models_are_gathered_one_after_the_other_and_not_held(state):
+    alive, most = weakref.WeakSet(), 0
+
+    def made(count):
+        nonlocal most
+        for seed in range(count):
+            one = module(seed)
+            alive.add(one)
+            most = max(most, len(alive))
+            yield one
+            del one
+
+    assert equal(State.gather(made(3), 3), state)
+    assert State.gather(made(12), 12).models == 12
+    assert most <= 3  # the first, the last and the next
+    with pytest.raises(InputError, match="3 models are given, not 4"):
+        State.gather(made(3), 4)
+    with pytest.raises(InputError, match="4 models are given, not 3"):
+        State.gather(made(4), 3)
+    with pytest.raises(InputError, match="other tensors"):
+        State.gather([module(0), nn.Sequential(nn.Linear(3, 4))], 2)
 
 
 def test_a_copy_shares_no_memory(state):
