@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from certify.core.rounding import format_plain
+from certify.reports.audit_games import distance_label, part_label
 from certify.reports.audit_pictures import Band, DistanceFinding, Histogram, Ranking, RelearningCurve, RocCurve
 from certify.reports.audits import Audit
 from certify.reports.drawing import ACCENT, INK, LIMIT, MUTED, OTHER, SOFT, decades, draw, label
@@ -46,7 +47,7 @@ def distance_figure(audit: Audit) -> str:
     if not rows:
         return ""
     described = "; ".join(
-        f"{clean(item.name)}, {clean(item.part)}: {format_plain(item.ratio or 0, 3)} times the null's median"
+        f"{distance_label(item.name)}, {part_label(item.part)}: {format_plain(item.ratio or 0, 3)} times the null's median"
         for item in rows
     )
     words = (
@@ -244,7 +245,9 @@ def _strips(axes: "Axes", rows: list[DistanceFinding]) -> None:
     if max(positive) > 5 * min(positive):
         axes.set_xscale("log")
         _ratios(axes, max(positive) / min(positive))
-    axes.set_yticks(range(len(rows)), [label(f"{item.name}, {item.part}", 34) for item in rows])
+    axes.set_yticks(
+        range(len(rows)), [label(f"{distance_label(item.name)}, {part_label(item.part)}", 34) for item in rows]
+    )
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel("multiple of the median of the null")
@@ -281,9 +284,10 @@ def _relearning_figure(item: RelearningCurve, name: str) -> str:
     def paint(axes: "Axes") -> None:
         for (world, band), (color, dashed) in zip(drawn.items(), _tones(list(drawn)), strict=True):
             low, middle, high = (_drawn(column) for column in (band.lower, band.mean, band.upper))
-            axes.plot(item.passes, middle, color=color, linestyle=_DASHED if dashed else "-", label=world)
+            behind = {"linewidth": 3.2, "zorder": 1.8} if world == "original" else {}  # lines may lie on one another
+            axes.plot(item.passes, middle, color=color, linestyle=_DASHED if dashed else "-", label=world, **behind)
             axes.fill_between(item.passes, low, high, color=color, alpha=0.18, linewidth=0)
-        axes.set_xlabel("passes")
+        axes.set_xlabel("passes over the retained records")
         axes.set_ylabel(label(item.metric, 34))
         _legend(axes)
 

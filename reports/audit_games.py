@@ -75,6 +75,42 @@ def slice_label(name: str) -> str:
     return words.get(name, clean(name))
 
 
+_DISTANCES = {
+    "l2": "Euclidean",
+    "js": "Jensen-Shannon",
+    "activation-mean-of-norms": "probabilities",
+    "churn": "classes changed",
+}
+_PARTS = {
+    "whole": "whole model",
+    "parameters": "all parameters",
+    "buffers": "all buffers",
+    "forget": "forgotten records",
+    "retain": "retained records",
+}
+
+
+def distance_label(name: str) -> str:
+    """What a distance is, in words where it has some.
+
+    >>> distance_label("js"), distance_label("cosine")
+    ('Jensen-Shannon', 'cosine')
+    """
+    return _DISTANCES.get(name, clean(name))
+
+
+def part_label(part: str) -> str:
+    """What it is a distance of.
+
+    >>> part_label("forget"), part_label("parameters/0"), part_label("buffers/1")
+    ('forgotten records', 'layer 0', 'layer 1, buffers')
+    """
+    kind, sign, layer = clean(part).partition("/")
+    if sign and kind in ("parameters", "buffers"):
+        return f"layer {layer}" + (", buffers" if kind == "buffers" else "")
+    return _PARTS.get(part, clean(part))
+
+
 def by_game(audit: Audit) -> list[tuple[str, tuple[Finding, ...]]]:
     """The findings under the question that they answer, in the order in which the questions first come up.
 

@@ -1,7 +1,7 @@
 """Tables of an audit: rows of text, rounded against ourselves, that several renderers set."""
 
 from certify.core.rounding import format_plain, format_upper
-from certify.reports.audit_games import game_label, game_question, plain_title, slice_label
+from certify.reports.audit_games import distance_label, game_label, game_question, part_label, plain_title, slice_label
 from certify.reports.audit_wording import (
     REFERENCES,
     SOURCES,
@@ -96,7 +96,7 @@ def _distance(item: DistanceFinding) -> tuple[str, str, str, str, str]:
     )
     ratio = "" if item.ratio is None else format_plain(item.ratio, 3)
     p_value = p_words(item.p_value, item.adjusted_p) or "none"
-    return clean(item.name), clean(item.part), f"{format_plain(item.value, 3)}{null}", ratio, p_value
+    return distance_label(item.name), part_label(item.part), f"{format_plain(item.value, 3)}{null}", ratio, p_value
 
 
 def design_rows(audit: Audit) -> list[tuple[str, str]]:
@@ -109,7 +109,7 @@ def design_rows(audit: Audit) -> list[tuple[str, str]]:
         ("Compared with", REFERENCES.get(design.reference, design.reference)),
         ("Models of each world", f"{design.models:,}"),
         ("Records scored", f"{design.records:,}"),
-        ("Share of the records to forget", percent(design.forget_share)),
+        ("Share of a model's records that it forgot", f"{format_plain(100 * design.forget_share, 3)} %"),
         ("Confidence of intervals, two-sided", percent(design.confidence)),
         ("Chance that a method equal to retraining fails, at most", format_plain(design.alpha)),
         ("Looked for", "under- and over-forgetting" if design.two_sided else "under-forgetting alone"),

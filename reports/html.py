@@ -83,7 +83,7 @@ def _printed(safe: str) -> str:
 
     def power(match: re.Match[str]) -> str:
         factor = "" if match[1] == "1" else f"{match[1]} × "
-        return f'<span class="whole">{factor}10<sup>{match[2].replace("-", "−")}</sup></span>'
+        return f'<span class="whole">{factor}10<sup>{(match[2] + match[3]).replace("-", "−")}</sup></span>'
 
     text = wording.POWER.sub(power, safe).replace("||", "‖")
     for plain, sign in _SIGNS.items():

@@ -1,6 +1,7 @@
 """PDF, from the HTML page, by weasyprint (the extra ``pdf``)."""
 
 import re
+from typing import Any
 
 from certify.core.errors import ConfigurationError
 from certify.reports.html import render_html
@@ -9,6 +10,16 @@ from certify.reports.schema import Document
 
 def render_pdf(document: Document) -> bytes:
     """The printed page.
+
+    Raises:
+        ConfigurationError: weasyprint, or the system library it draws with, is missing.
+    """
+    content: bytes = printer()(string=_literal_colors(render_html(document))).write_pdf()
+    return content
+
+
+def printer() -> Any:
+    """What prints a page.
 
     Raises:
         ConfigurationError: weasyprint, or the system library it draws with, is missing.
@@ -27,8 +38,7 @@ def render_pdf(document: Document) -> bytes:
             where="--format pdf",
             mend="install Pango, or print the HTML page",
         ) from None
-    content: bytes = HTML(string=_literal_colors(render_html(document))).write_pdf()
-    return content
+    return HTML
 
 
 def _literal_colors(page: str) -> str:

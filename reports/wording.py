@@ -18,8 +18,8 @@ WORDS = {
 UNNOISED = "The file under review, without that noise, is not itself covered."
 """Said next to every guarantee."""
 
-POWER = re.compile(r"\b(\d+(?:\.\d+)?)e(-?\d+)\b")
-"""A number in exponent notation: factor and exponent."""
+POWER = re.compile(r"\b(\d+(?:\.\d+)?)e(-?)0*(\d+)\b")
+"""A number in exponent notation: factor, sign and exponent."""
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -38,13 +38,13 @@ def clean(text: str) -> str:
 def superscripts(text: str) -> str:
     """Text with 1e-7 written as a power of ten, where no markup can be had.
 
-    >>> superscripts("2.63e-6"), superscripts("1e-5"), superscripts("0.01")
+    >>> superscripts("2.63e-6"), superscripts("1e-05"), superscripts("0.01")
     ('2.63 × 10⁻⁶', '10⁻⁵', '0.01')
     """
 
     def power(match: re.Match[str]) -> str:
         factor = "" if match[1] == "1" else f"{match[1]} × "
-        return f"{factor}10{match[2].translate(_RAISED)}"
+        return f"{factor}10{(match[2] + match[3]).translate(_RAISED)}"
 
     return POWER.sub(power, text)
 

@@ -27,6 +27,11 @@ _ONE_MODEL = (
 )
 
 
+_NAMES = {"l2": "Euclidean", "js": "Jensen-Shannon"}
+_PARTS = {"whole": "whole model", "forget": "forgotten records", "retain": "retained records"}
+"""For titles: what a distance is, and of what."""
+
+
 @dataclass(frozen=True)
 class RequestAudit:
     """What was found of the model under review.
@@ -299,7 +304,7 @@ def audit_distances(
             Finding(
                 id=attack if place == 0 else f"{attack}-{one.name}-{one.part}".replace("/", "-"),
                 attack=attack,
-                title=f"{ATTACKS[attack].title} ({one.name}, {one.part})",
+                title=f"{ATTACKS[attack].title} ({_NAMES.get(one.name, one.name)}, {_PARTS.get(one.part, one.part)})",
                 game="retrain",
                 slice="all",
                 statistic="distance to retrained models over theirs to each other",

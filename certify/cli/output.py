@@ -32,7 +32,7 @@ def parse_outputs(values: tuple[str, ...]) -> dict[Path, str]:
     """``FORMAT=FILE`` or ``FILE`` (format by suffix), checked before any work is done.
 
     Raises:
-        ConfigurationError: unknown format, or the same file twice.
+        ConfigurationError: unknown format, the same file twice, or a PDF where nothing prints one.
         InputError: a path that cannot be written.
     """
     outputs: dict[Path, str] = {}
@@ -47,6 +47,10 @@ def parse_outputs(values: tuple[str, ...]) -> dict[Path, str]:
         if not name:
             raise ConfigurationError(f"{value} names no file", where="--output", mend=f"write {format_name}=FILE")
         check_writable(path)
+        if format_name == "pdf":  # said now, not after hours of work
+            from certify.reports.pdf import printer
+
+            printer()
         if path.resolve() in {other.resolve() for other in outputs}:
             raise ConfigurationError(f"{name} is given twice", where="--output", mend="give each format its own file")
         outputs[path] = format_name

@@ -27,7 +27,7 @@ _EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3, Verdic
 
 _MEANINGS = {
     Verdict.PASS: "every required check was made and meets the policy",
-    Verdict.FAIL: "a bound or an audit exceeds the policy",
+    Verdict.FAIL: "what was proven or found exceeds the policy",
     Verdict.INCONCLUSIVE: "the evidence is too weak to decide either way",
     Verdict.REFUSED: "nothing could be certified: an assumption is not met or a required check could not run",
 }

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+import sys
 import tempfile
 
 import pytest
@@ -136,3 +137,10 @@ def test_reports_have_the_permissions_of_the_umask(project, certify):
 @pytest.mark.parametrize("options", [("--format", "htlm"), ("--formt", "json"), ("--output",), ("a", "b")])
 def test_wrong_usage_is_one_line_with_the_help_to_read(project, refuses, options):
     refuses(project, "see `certify", "--help`", options=options)
+
+
+def test_a_pdf_that_nothing_can_print_is_refused_before_any_work(certify, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "weasyprint", None)
+    done = certify("audit", tmp_path / "not-there.toml", "--output", f"pdf={tmp_path / 'report.pdf'}")
+    assert (done.code, done.stdout) == (2, "")
+    assert "a PDF needs weasyprint" in done.stderr  # and not that there is no spec

@@ -88,7 +88,25 @@ def test_each_figure_has_a_caption_and_words(audits: ModuleType, pages: dict[str
     for name in ("roc0", "roc1", "scores0", "ranking", "distances", "relearning0"):
         assert re.search(rf'<title id="{name}-title">.+</title>\n<desc id="{name}-desc">.+</desc>', text)
     assert "at false-positive rate 0.01 the true-positive rate is 0.0924" in text
-    assert "L2, whole: 2 times the null's median" in text
+    assert "L2, whole model: 2 times the null's median" in text
+
+
+def test_each_fleet_has_its_ranking_under_a_heading_of_its_own(audits: ModuleType) -> None:
+    audit = audits.UNDER.audit
+    other = audit.ranking.model_copy(update={"slice": "memorised"})
+    document = audits.UNDER.model_copy(update={"audit": audit.model_copy(update={"further_rankings": (other,)})})
+    text = render(document, "html").decode()
+    assert "<h2>Records that are told apart best: all records</h2>" in text
+    assert "<h2>Records that are told apart best: memorised records</h2>" in text
+    assert '<title id="ranking1-title">' in text
+
+
+def test_every_word_of_page_one_is_explained(pages: dict[str, str]) -> None:
+    text = pages["audit-under"]
+    assert 'href="#words"' in text
+    words = text.partition('<h2 id="words">')[2]
+    for word in ("epsilon, delta", "TPR at an FPR", "p (p-value)", "shadow model, world", "AUC", "null, control"):
+        assert f"<dt>{word}</dt>" in words
 
 
 @pytest.mark.parametrize("key", KEYS)

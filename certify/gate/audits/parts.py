@@ -79,7 +79,7 @@ def _design(seen: Seen) -> parts.AuditDesign:
         alpha=seen.plan.alpha,
         two_sided=True,
         seed=given.seed,
-        device="cpu" if linear is not None else "none: nothing was run" if task is None else task.device,
+        device="cpu" if linear is not None else "none: nothing was run" if task is None else str(task.place()),
         seconds=seen.seconds,
         models_trained=seen.trained,
         from_cache=seen.kept,

@@ -115,7 +115,7 @@ def _ranking(observations: Observations, game: Game, rows: IntArray, name: str) 
         for place in range(min(_SHOWN, found.tested))
     )
     return parts.Ranking(
-        attack="phi, record by record",
+        attack="phi (log odds of the true class)",
         statistic="difference in standard deviations",
         tested=found.tested,
         rejected=found.rejected,
@@ -124,7 +124,7 @@ def _ranking(observations: Observations, game: Game, rows: IntArray, name: str) 
         confidence=found.confidence,
         records=records,
         null_rejected=None if null is None else null.rejected,
-        note="Welch's t test of each record over models",
+        note="Each record is tested by Welch's t over models.",
         slice=name,
     )
 
