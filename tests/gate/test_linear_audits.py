@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from certify.cli.app import _run
+from certify.core.errors import ConfigurationError
 from certify.core.verdict import Verdict
 from certify.gate import check as gate_check
-from certify.gate.audits import linear_document, linear_run
+from certify.gate.audits import linear_document, linear_run, run
+from certify.gate.audits.run import audit
 from certify.gate.inputs import load_inputs
 from certify.gate.load import load_spec
 from certify.gate.measure import measure
+from certify.reports.formats import render
 from certify.reports.schema import contradicts_itself, read_document
 
 
@@ -192,3 +195,24 @@ def test_findings_and_checks_never_disagree(project):
     document = linear_document.linear_document(linear_run.audit_linear(inputs, measured))
     assert document.verdict is Verdict.PASS
     assert not contradicts_itself(document)
+
+
+def test_a_pass_of_attacks_alone_is_not_headed_no_guarantee(project):
+    report = audit(asked(project, ["likelihood-ratio"]).path).report
+    page = render(report, "html").decode()
+    assert report.verdict is Verdict.PASS
+    assert "<h2>Evidence, not a guarantee</h2>" in page
+    assert "Attacks alone are no ground for a release: the certificate is." in page
+    assert "No guarantee" not in page
+
+
+def test_the_request_itself_is_no_forget_set_of_a_linear_model(project):
+    with pytest.raises(ConfigurationError, match=r"audit\.forget_sets"):
+        audit(asked(project, ["u-lira"], audit__forget_sets=["request"], release__unlearner="newton").path)
+
+
+def test_a_long_audit_of_a_linear_model_is_announced(project, monkeypatch):
+    monkeypatch.setattr(run, "LONG", 0.0)
+    told = []
+    audit(asked(project, ["u-lira"], release__unlearner="newton").path, tell=told.append)
+    assert any(line.endswith("to refit and unlearn 16 shadow models") for line in told)

@@ -11,7 +11,7 @@ from certify.attacks.distances.null import REMINDER
 from certify.attacks.observations import Cell, Observations
 from certify.attacks.registry import ATTACKS
 from certify.core.files import FileRecord
-from certify.core.rounding import format_plain
+from certify.core.rounding import format_plain, format_upper
 from certify.core.verdict import Verdict, worst
 from certify.gate.audits.entries import UNCONTROLLED, Fleet, entries_of, power_entry
 from certify.gate.audits.parts import audit_part
@@ -113,11 +113,9 @@ def _guarantee(verdict: Verdict, findings: list[Finding], seen: Seen) -> Guarant
     seen_from = max((one.minimum_detectable for one in rates if one.minimum_detectable is not None), default=None)
     words = f"no leak above the limits was found at confidence {format_plain(1 - seen.plan.alpha)}"
     if worst_rate is not None:
-        words += (
-            f"; the true-positive rate at false-positive rate {format_plain(seen.plan.fpr)} is at most {worst_rate:.3g}"
-        )
+        words += f"; the true-positive rate at false-positive rate {format_plain(seen.plan.fpr)} is at most {format_upper(worst_rate)}"
     if seen_from is not None:
-        words += f"; one above {seen_from:.3g} would have been seen with probability 0.8"
+        words += f"; one above {format_upper(seen_from)} would have been seen with probability 0.8"
     if rates:
         hidden = 1 - seen.plan.alpha ** (1 / max(1, min(one.units for one in rates)))
         words += f"; one that fails outright for fewer than {100 * hidden:.2g} models in 100 may have gone unseen"
