@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from certify.attacks.distances.null import Distance
 from certify.core.arrays import FloatArray
 from certify.core.verdict import Verdict
 
@@ -115,3 +116,25 @@ class Curve:
     null_tpr: FloatArray
     confidence: float
     band: str
+
+
+@dataclass(frozen=True, eq=False)
+class RequestAudit:
+    """What was found of the model under review.
+
+    Attributes:
+        findings: with verdicts.
+        controls: the original in its place.
+        distances: by attack, for the report.
+        pool: how unusual the model under review and each of the J retrained ones is among all of them, (J + 1,), itself first; None where
+            nothing is compared with retrained models, or with such as share its start.
+        retrained: J; None where p-values do not rest on them.
+        odd_one_out: whether the p-value is the smallest that J models can give.
+    """
+
+    findings: tuple[Finding, ...]
+    controls: tuple[Control, ...]
+    distances: tuple[Distance, ...] = ()
+    pool: FloatArray | None = None
+    retrained: int | None = None
+    odd_one_out: bool = False

@@ -29,7 +29,7 @@ def trained(initial, y, rows, seed):
 def project(tmp_path_factory):
     """300 digits of which the twenty that are to be forgotten carry wrong labels; the original, its start, and the spec."""
     spec = write_project(tmp_path_factory.mktemp("coupled") / "project")
-    spec.write_text(spec.read_text() + '\n[audit]\nattacks = ["parameter-distance"]\nreplicates = 20\n')
+    spec.write_text(spec.read_text() + '\n[audit]\nattacks = ["parameter-distance"]\nreplicates = 40\n')
     X, y = (part[:300].copy() for part in digits())
     y[FORGOTTEN] = (y[FORGOTTEN] + np.random.default_rng(0).integers(1, 10, 20)) % 10
     with torch.random.fork_rng(devices=[]):
@@ -98,7 +98,7 @@ def test_honest_retraining_from_a_start_of_its_own_is_not_blamed(project, seed):
 
 
 def test_two_honest_starts_together_are_blamed_no_more_than_promised():
-    """Both kinds of retraining as Gaussian clouds, 20 models of each: p-values at most 5 % no more than 5 % of the time."""
+    """Both kinds of retraining as Gaussian clouds, 40 models of each: p-values at most 5 % no more than 5 % of the time."""
     from certify.attacks.audits.request import audit_distances
     from certify.attacks.distances import Stack, weight_distances
     from certify.attacks.distances.parameters import moments
@@ -106,7 +106,7 @@ def test_two_honest_starts_together_are_blamed_no_more_than_promised():
     blamed, runs = {"shared": 0, "own": 0}, 120
     for run in range(runs):
         random = np.random.default_rng(run)
-        start, size = random.normal(size=30), (20, 30)
+        start, size = random.normal(size=30), (40, 30)
         shared, anew = start + random.normal(size=size), random.normal(size=size) + random.normal(size=size)
         for kind, one in (
             ("shared", start + random.normal(size=30)),

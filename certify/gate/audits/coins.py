@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from certify.attacks.audits.findings import Finding
-from certify.attacks.audits.request import RequestAudit
+from certify.attacks.audits.findings import Finding, RequestAudit
 from certify.attacks.observations import Cell
 from certify.attacks.registry import ATTACKS
 from certify.attacks.scores.phi import phi

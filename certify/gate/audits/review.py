@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import softmax
 
-from certify.attacks.audits.findings import Finding
+from certify.attacks.audits.findings import Finding, RequestAudit
 from certify.attacks.audits.request import (
-    RequestAudit,
     Start,
     audit_distances,
     audit_release,

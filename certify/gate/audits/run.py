@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from certify.attacks.audits.doing_nothing import without_empty_passes
+from certify.attacks.audits.findings import RequestAudit
 from certify.attacks.audits.fleet import FleetAudit, audit_fleet
 from certify.attacks.audits.membership import ENOUGH_MODELS, Levels, require_models
-from certify.attacks.audits.request import RequestAudit, audit_release, require_retrained
+from certify.attacks.audits.request import audit_release, require_retrained
 from certify.attacks.observations import Cell, Observations
 from certify.core.arguments import as_whole
 from certify.core.arrays import IntArray
