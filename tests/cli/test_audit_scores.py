@@ -120,6 +120,23 @@ def test_the_short_form_is_one_request(certify, made: Made) -> None:
     assert "the game privacy: the scores hold no records for it" in document["audit"]["not_tested"]
 
 
+@pytest.mark.parametrize("attack", ["u-lira", "release-lira"])
+def test_the_array_that_cuts_all_others_is_named(certify, made: Made, attack: str) -> None:
+    rng = np.random.default_rng(0)
+    worlds = {name: rng.normal(size=(40, 50)) for name in ("unlearned", "retrained")}
+    arrays = worlds | {"original": rng.normal(size=(1, 50)), "release": rng.normal(size=50)}
+    spec = SPEC.replace('"u-lira", "loss"', f'"{attack}"')
+    done = certify("audit", made(spec, forget="1\n", **arrays))
+    assert (done.code, done.stdout) == (3, "")
+    assert "'original' has 1 row and 'unlearned' has 40 rows: the others are cut to 1" in done.stderr
+    assert "release_original" in done.stderr
+    assert "audit.replicates" not in done.stderr
+    assert done.stderr.count("\n") == 1
+    arrays["original"] = rng.normal(size=(32, 50))
+    _, document = audited(certify, made(spec, forget="1\n", **arrays))
+    assert any("'original' has 32 rows" in note for note in document["audit"]["design"]["notes"])
+
+
 def test_a_release_is_held_to_the_limit_against_retrained_models_whatever_fleets_play(certify, made: Made) -> None:
     """The privacy game's own limit is wider, since both of its sides are epsilon away from retraining."""
     rng = np.random.default_rng(0)
@@ -141,7 +158,9 @@ def test_a_ruined_model_gives_nothing_away_and_the_claim_says_what_was_asked(cer
     assert code == 1
     assert "cannot be told from models retrained" in document["audit"]["claim"]
     code, document = audited(certify, made(wide + 'games = ["privacy"]\n', **arrays))
-    assert code == 0
+    assert code == 3
+    check = next(one for one in document["checks"] if one["id"].startswith("u-lira-privacy"))
+    assert (check["verdict"], check["remedy"]) == ("inconclusive", "play the game retrain as well: audit.games")
     assert "whether they are like retrained ones was not asked" in document["audit"]["claim"]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from certify.attacks.audits.doing_nothing import EMPTY
+from certify.attacks.audits.doing_nothing import EMPTY, RUINED
 from certify.attacks.audits.findings import Control, Finding
 from certify.attacks.audits.membership import ENOUGH_MODELS
 from certify.core.rounding import format_lower, format_plain, format_upper
@@ -142,6 +142,7 @@ def _why_models_do_not_help(one: Finding) -> str | None:
     unreachable = one.needed_models is None and one.statistic.startswith("epsilon")
     found = [
         (one.note.startswith(UNCONTROLLED), "give the original as well, the model before the deletion, as a control"),
+        (one.note.startswith(RUINED), "play the game retrain as well: audit.games"),
         (beside and one.needed_models is not None, f"about {one.needed_models or 0:,} retrained models of this request would settle it: raise audit.replicates to so many, or name so many in release.retrained"),
         (one.attack == "release-lira", "so few forgotten records of one model cannot settle it: audit the method, with u-lira"),
         (one.attack.endswith("-distance") and one.value < 1, _NEARER),

@@ -7,7 +7,7 @@ import numpy as np
 
 from certify.attacks.audits.findings import Control, Curve, Finding
 from certify.attacks.audits.membership import Membership, epsilon_ceiling
-from certify.attacks.audits.ranking import rank_records
+from certify.attacks.audits.ranking import LEAST_A_SIDE, Ranking, rank_records
 from certify.attacks.registry import ATTACKS
 from certify.attacks.relearning import Curve as Relearning
 from certify.attacks.relearning import band
@@ -237,9 +237,15 @@ def _ranking(seen: Seen) -> parts.Ranking | None:
             confidence=found.confidence,
             records=records,
             null_rejected=None if null is None else null.rejected,
-            note=f"Welch's t test of each record over models{_which_fleet(name, len(seen.fleets))}",
+            note=f"Welch's t test of each record over models{_which_fleet(name, len(seen.fleets))}{_left_out(found)}",
         )
     return None
+
+
+def _left_out(found: Ranking) -> str:
+    """Records that had too few models to be ranked."""
+    few = f"fewer than {LEAST_A_SIDE} models on a side"
+    return f"; {found.left_out:,} records with {few} left out" if found.left_out else ""
 
 
 def _which_fleet(name: str, fleets: int) -> str:

@@ -31,6 +31,7 @@ class Scores:
         original: phi of the model before the deletion, (N,), if given.
         record: the file by its digest.
         fixed: whether every model forgot the same records.
+        cut: where one request's worlds have different numbers of models, which array the others are cut to; None where nothing is cut.
     """
 
     fleet: Observations
@@ -38,6 +39,7 @@ class Scores:
     original: FloatArray | None
     record: FileRecord
     fixed: bool
+    cut: str | None = None
 
 
 def read_scores(path: Path, scale: str) -> Scores:
@@ -78,9 +80,9 @@ def _assembled(arrays: dict[str, AnyArray], record: FileRecord, scale: str) -> S
     ids = arrays.get("ids", np.arange(0))
     fixed = "assignment" not in arrays
     if fixed:
-        worlds, assignment = _same_request(worlds)
+        worlds, assignment, cut = _same_request(worlds)
     else:
-        assignment = _cells(arrays["assignment"])
+        assignment, cut = _cells(arrays["assignment"]), None
     fleet = Observations(assignment, worlds, ids)
     for world in worlds:
         _require_distinct(world, fleet)
@@ -88,7 +90,7 @@ def _assembled(arrays: dict[str, AnyArray], record: FileRecord, scale: str) -> S
         name: None if name not in arrays else _one_model(name, _numbers(name, arrays[name], scale), fleet.records)
         for name in ("release", "release_original")
     }
-    return Scores(fleet, single["release"], single["release_original"], record, fixed)
+    return Scores(fleet, single["release"], single["release_original"], record, fixed, cut)
 
 
 def _require_distinct(world: str, fleet: Observations) -> None:
@@ -129,7 +131,9 @@ def _one_model(name: str, values: FloatArray, records: int) -> FloatArray:
     return values
 
 
-def _same_request(worlds: dict[str, dict[str, FloatArray]]) -> tuple[dict[str, dict[str, FloatArray]], AnyArray]:
+def _same_request(
+    worlds: dict[str, dict[str, FloatArray]],
+) -> tuple[dict[str, dict[str, FloatArray]], AnyArray, str | None]:
     """Worlds of as many models each, all of which forgot every record; spare retrained models become ``again``."""
     for world, found in worlds.items():
         for name, array in found.items():
@@ -142,6 +146,14 @@ def _same_request(worlds: dict[str, dict[str, FloatArray]]) -> tuple[dict[str, d
         worlds = {**worlds, "again": {name: array[models : 2 * models] for name, array in retrained.items()}}
         counts["again"] = models
     models = min(models, counts.get("again", models))
+    shortest = min(counts, key=lambda world: counts[world])
+    longest = max(counts, key=lambda world: counts[world])
+    why = f"{_rows(shortest, counts)} and {_rows(longest, counts)}: the others are cut to {models}"
     cut = {world: {name: array[:models] for name, array in found.items()} for world, found in worlds.items()}
     records = worlds["unlearned"]["phi"].shape[1]
-    return cut, np.full((models, records), int(Cell.FORGET), dtype=np.int8)
+    all_forgotten = np.full((models, records), int(Cell.FORGET), dtype=np.int8)
+    return cut, all_forgotten, why if counts[longest] > models else None
+
+
+def _rows(world: str, counts: dict[str, int]) -> str:
+    return f"{world!r} has {counts[world]:,} {'row' if counts[world] == 1 else 'rows'}"
