@@ -33,7 +33,7 @@ class Finding:
         minimum_detectable: smallest value that would have been called above the limit with probability ``power``.
         power: that probability.
         ceiling: largest lower bound that so many units could give.
-        needed_models: units that would settle an inconclusive finding.
+        needed_models: shadow models, or retrained models of one request, that would settle an inconclusive finding.
         units: independent units behind the interval.
         method: how the interval was made and what it holds over.
         note: what a reader has to know besides.
