@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from certify.attacks.audits.findings import Finding, RequestAudit
+from certify.attacks.audits.findings import RequestAudit
 from certify.core.arrays import FloatArray
 
 _TIE = 1e-9
@@ -49,8 +49,10 @@ def together(parts: Sequence[RequestAudit]) -> list[RequestAudit]:
     """What attacks on one model found, with p-values that hold for all of them at once.
 
     Attacks that look at the same J + 1 models are one test: each model counts by its largest unusualness in any attack, and the rank of the
-    model under review in that is exact, with nothing to pay for their number. What looks at models of its own (those that share the
-    original's start) is a second test, and then both are paid for.
+    model under review in that is exact, with nothing to pay for their number. Where one of them asks besides whether the model shares the
+    original's start, two kinds of retraining are honest. One more of those that begin anew is refuted by the rank in all attacks and in
+    the distance to those that share the start; one more of the latter by the rank among *them* and, in the other attacks, by the rank in these
+    alone: two tests, for which both pay twice. A finding needs both kinds refuted.
 
     Returns:
         The same audits; no p-value is smaller than before.
@@ -58,20 +60,22 @@ def together(parts: Sequence[RequestAudit]) -> list[RequestAudit]:
     pools = [one.pool for one in parts if one.pool is not None]
     if not pools:
         return list(parts)
-    joint = np.max(np.stack(pools), axis=0)
-    others = any(one.pool is None and one.retrained is not None for one in parts)
-    p, fewest = rank_p(joint), 1 / len(joint)
-    found = []
-    for one in parts:
-        if one.retrained is None:
-            found.append(one)
-            continue
-        level, times = (0.0 if one.pool is None else p), (2 if others else 1)
-        findings = tuple(_at_least(finding, level, times) for finding in one.findings)
-        odd = one.odd_one_out and (one.pool is None or p <= fewest)
-        found.append(replace(one, findings=findings, odd_one_out=odd))
-    return found
+    everything = rank_p(np.max(pools, axis=0))
+    others = [one.pool for one in parts if one.pool is not None and one.second is None]
+    if not others or len(others) == len(pools):
+        return [_no_less(one, everything, one.second or 0.0) for one in parts]
+    alone = rank_p(np.max(others, axis=0))
+    return [_no_less(one, everything, 2 * (alone if one.second is None else one.second)) for one in parts]
 
 
-def _at_least(one: Finding, level: float, times: int) -> Finding:
-    return one if one.p_value is None else replace(one, p_value=min(1.0, times * max(one.p_value, level)))
+def _no_less(one: RequestAudit, *levels: float) -> RequestAudit:
+    """Its p-values with these as the least; the odd one out among J + 1 has 1 / (J + 1), or twice that where two tests are paid for."""
+    if one.pool is None:
+        return one
+    least, fewest = max(levels), 1 / len(one.pool)
+    findings = tuple(
+        finding if finding.p_value is None else replace(finding, p_value=min(1.0, max(finding.p_value, least)))
+        for finding in one.findings
+    )
+    odd = one.odd_one_out and levels[0] <= fewest and least <= 2 * fewest
+    return replace(one, findings=findings, odd_one_out=odd)

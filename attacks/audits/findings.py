@@ -127,8 +127,8 @@ class RequestAudit:
         controls: the original in its place.
         distances: by attack, for the report.
         pool: how unusual the model under review and each of the J retrained ones is among all of them, (J + 1,), itself first; None where
-            nothing is compared with retrained models, or with such as share its start.
-        retrained: J; None where p-values do not rest on them.
+            nothing is compared with retrained models.
+        second: exact p-value that it is one more of the retrained models that share the original's start; None where that is not asked.
         odd_one_out: whether the p-value is the smallest that J models can give.
     """
 
@@ -136,5 +136,5 @@ class RequestAudit:
     controls: tuple[Control, ...]
     distances: tuple[Distance, ...] = ()
     pool: FloatArray | None = None
-    retrained: int | None = None
+    second: float | None = None
     odd_one_out: bool = False

@@ -14,7 +14,7 @@ from certify.attacks.registry import ATTACKS
 from certify.attacks.scores.student import Moments, Predictive
 from certify.attacks.statistics.equivalence import judge
 from certify.core.arrays import FloatArray
-from certify.core.errors import TooLittlePowerError
+from certify.core.errors import InputError, TooLittlePowerError
 from certify.core.verdict import Verdict
 
 LEAST_RETRAINED = 5
@@ -115,7 +115,6 @@ def audit_release(
         tuple(replace(one, p_value=max(p, exact)) for one in findings),
         controls,
         pool=pool,
-        retrained=len(retrained),
         odd_one_out=max(p, exact) <= 1 / len(pool),
     )
 
@@ -211,7 +210,7 @@ def _original(attack: str, p: float, *, able: bool) -> Control:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Start:
     """Whether the model under review began with the weights that the original began with.
 
@@ -220,12 +219,14 @@ class Start:
     is no further one of the models that share the start, nor of those that begin anew, which lie elsewhere seen from the former.
 
     Attributes:
-        p_value: that it is one more of those that begin anew, by its distance to those that share the start.
-        shared: whether that is refuted, so that the distances are those to models that share the start.
+        p_value: that it is one more of those that begin anew, by its distance to those that share the start; Student's.
+        shared: whether that is refuted, so that the distances shown are those to models that share the start.
+        pool: how unusual it and those that begin anew are by that distance, (J + 1,), itself first.
     """
 
     p_value: float
     shared: bool
+    pool: FloatArray
 
     @classmethod
     def of(cls, released: FloatArray, anew: FloatArray, confidence: float) -> "Start":
@@ -236,8 +237,9 @@ class Start:
             anew: of J retrained models with starts of their own, (J, R).
             confidence: above which the model is held to have the original's start.
         """
-        p = _one_of(np.append(released.mean(), anew.mean(axis=1)))
-        return cls(max(p), p[0] <= 1 - confidence)
+        values = np.append(released.mean(), anew.mean(axis=1))
+        p = predicted_p(float(values[0]), values[1:])
+        return cls(p, p <= 1 - confidence, unusual(values))
 
     @property
     def words(self) -> str:
@@ -263,14 +265,6 @@ def _one_of(values: FloatArray) -> tuple[float, float]:
     return predicted_p(float(values[0]), values[1:]), rank_p(unusual(values))
 
 
-def _distance_p(one: Distance, start: Start | None) -> float:
-    """Two-sided p-value of retraining; of two references, one chosen by what was seen, so that their chances add up."""
-    p = max(_one_of(_pool(one)))
-    if start is None:
-        return p
-    return min(1.0, 2 * (max(p, start.p_value) if start.shared else p))
-
-
 def audit_distances(
     attack: str,
     found: Sequence[Distance],
@@ -279,6 +273,7 @@ def audit_distances(
     limit: float,
     confidence: float,
     start: Start | None = None,
+    other: Distance | None = None,
 ) -> RequestAudit:
     """Distances of the model under review to retrained ones, beside those of retrained ones to each other.
 
@@ -289,8 +284,11 @@ def audit_distances(
         limit: largest ratio to the distance among retrained models.
         confidence: of the ratio's interval.
         start: what was found of the weights that the model under review began with; None where that was not asked.
+        other: with ``start``, the first distance to the models that ``found`` does not compare with: to those that begin anew where
+            it is to those that share the start, and the other way round. A model fails only where it is one more of neither.
     """
     findings, controls = [], []
+    pool, p, second = _pools(found[0], start, other)
     for place, one in enumerate(found):
         twin = original.get((one.name, one.part))
         blind = twin is not None and (
@@ -316,7 +314,7 @@ def audit_distances(
                 confidence=one.ratio.confidence,
                 verdict=verdict if decides else None,
                 limit=limit if place == 0 else None,
-                p_value=_distance_p(one, start) if place == 0 else None,
+                p_value=p if place == 0 else None,
                 null_mean=1.0,
                 units=one.models[1],
                 method=f"{one.ratio.method}; p-value: the larger of Student's t over retrained models and the exact rank among them",
@@ -324,15 +322,29 @@ def audit_distances(
                 source=ATTACKS[attack].reference,
             )
         )
-    pool, p = _pool(found[0]), _distance_p(found[0], start)
     return RequestAudit(
-        tuple(findings),
-        tuple(controls),
-        tuple(found),
-        pool=unusual(pool) if start is None else None,
-        retrained=len(pool) - 1,
-        odd_one_out=p <= (1 if start is None else 2) / len(pool),
+        tuple(findings), tuple(controls), tuple(found), pool=pool, second=second, odd_one_out=p <= 1 / len(pool)
     )
+
+
+def _pools(one: Distance, start: Start | None, other: Distance | None) -> tuple[FloatArray, float, float | None]:
+    """How unusual the models that begin anew and the one under review are; its p-value; that of being one of the shared start.
+
+    With ``start`` either kind of retraining is honest: the larger of both p-values. The rank among models that begin anew is by distance to
+    each other or to those of the shared start, whichever is more unusual, so that nothing is chosen by what was seen.
+    """
+    if start is None:
+        pool = unusual(_pool(one))
+        return pool, max(_one_of(_pool(one))), None
+    if other is None:
+        raise InputError(
+            "needs distances to both kinds of retrained models", where="other", mend="give those to the other kind"
+        )
+    anew, shared = (_pool(other), _pool(one)) if start.shared else (_pool(one), _pool(other))
+    pool = np.maximum(unusual(anew), start.pool)
+    second = rank_p(unusual(shared))
+    p = max(_one_of(_pool(one))[0], rank_p(pool), second)
+    return pool, max(p, start.p_value) if start.shared else p, second
 
 
 def _beside_retrained(one: Distance, limit: float) -> Verdict:

@@ -149,17 +149,21 @@ class Review:
         )
 
     def _distances(self, name: str, plan: Plan, given: AuditSpec) -> RequestAudit:
-        confidence, start = 1 - plan.alpha, None
+        confidence, start, other = 1 - plan.alpha, None, None
         if name == "function-distance":
             measure = partial(self._predictions, confidence)
         else:
             start = self._start(confidence)
-            references = self.retrained if self.coupled is None or start is None or not start.shared else self.coupled
+            references = self.retrained
+            if self.coupled is not None and start is not None:
+                references, rest = (self.coupled, self.retrained) if start.shared else (self.retrained, self.coupled)
+                other = weight_distances(self.released, rest, metrics=_DISTANCES[:1], confidence=confidence)[0]
             measure = partial(_weights, references, confidence)
         found = measure(self.released)
         twins = [] if self.original is None else measure(self.original)
         by_part = {(one.name, one.part): one for one in twins}
-        return audit_distances(name, found, by_part, limit=given.max_distance_ratio, confidence=confidence, start=start)
+        limit = given.max_distance_ratio
+        return audit_distances(name, found, by_part, limit=limit, confidence=confidence, start=start, other=other)
 
     def _start(self, confidence: float) -> Start | None:
         """Whether the model under review began with the initial weights, seen from models that did."""

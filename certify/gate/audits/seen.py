@@ -75,8 +75,8 @@ class Seen:
         found = [one for _, audit in self.fleets.values() for one in audit.findings]
         request = together(self.request)
         found += [one for part in request for one in part.findings]
-        odd = [part for part in request if part.odd_one_out]
-        retrained = {one.attack: part.retrained or 0 for part in odd for one in part.findings}
+        pools = [(part.findings, part.pool) for part in request if part.odd_one_out]
+        retrained = {one.attack: len(pool) - 1 for found_of, pool in pools if pool is not None for one in found_of}
         return settled(found, self.plan.alpha, retrained=retrained)
 
     @property

@@ -208,10 +208,16 @@ def test_attacks_on_the_same_models_are_one_test_and_no_less_than_the_worst_of_e
     assert both[2].findings[0].p_value == parts[2].findings[0].p_value
     levels = [one.adjusted_p for part in both for one in settled(list(part.findings), 0.05)]
     assert levels[0] == pytest.approx(1 / 41)
-    # models of another start are a second test, for which both pay
-    apart = RequestAudit(parts[1].findings, (), (), pool=None, retrained=40, odd_one_out=True)
+    # models that share the start are a second test, for which both pay
+    apart = RequestAudit(parts[1].findings, (), (), pool=parts[1].pool, second=1 / 41, odd_one_out=True)
+    assert [part.findings[0].p_value for part in together([apart])] == [pytest.approx(1 / 41)]
     paid = together([parts[0], apart])
     assert [part.findings[0].p_value for part in paid] == [pytest.approx(2 / 41)] * 2
+    assert all(part.odd_one_out for part in paid)
+    # an honest model of the shared start is unusual among those that begin anew, and neither is blamed
+    honest = audit_release(models[0], models[1:], None, **LIMIT)
+    kept = together([honest, RequestAudit(parts[1].findings, (), (), pool=parts[1].pool, second=0.3)])
+    assert [part.findings[0].p_value for part in kept] == [min(1.0, 2 * honest.findings[0].p_value), 0.6]
 
 
 def test_too_few_retrained_models_to_fail_are_told_how_many_would_do() -> None:
