@@ -120,12 +120,11 @@ def test_the_short_form_is_one_request(certify, made: Made) -> None:
     assert "the game privacy: the scores hold no records for it" in document["audit"]["not_tested"]
 
 
-@pytest.mark.parametrize("attack", ["u-lira", "release-lira"])
-def test_the_array_that_cuts_all_others_is_named(certify, made: Made, attack: str) -> None:
+def test_the_array_that_cuts_all_others_is_named(certify, made: Made) -> None:
     rng = np.random.default_rng(0)
     worlds = {name: rng.normal(size=(40, 50)) for name in ("unlearned", "retrained")}
     arrays = worlds | {"original": rng.normal(size=(1, 50)), "release": rng.normal(size=50)}
-    spec = SPEC.replace('"u-lira", "loss"', f'"{attack}"')
+    spec = SPEC.replace('"u-lira", "loss"', '"u-lira"')
     done = certify("audit", made(spec, forget="1\n", **arrays))
     assert (done.code, done.stdout) == (3, "")
     assert "'original' has 1 row and 'unlearned' has 40 rows: the others are cut to 1" in done.stderr
@@ -135,6 +134,21 @@ def test_the_array_that_cuts_all_others_is_named(certify, made: Made, attack: st
     arrays["original"] = rng.normal(size=(32, 50))
     _, document = audited(certify, made(spec, forget="1\n", **arrays))
     assert any("'original' has 32 rows" in note for note in document["audit"]["design"]["notes"])
+
+
+def test_the_model_under_review_is_put_beside_all_retrained_ones_that_there_are(certify, made: Made) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "unlearned": rng.normal(size=(1, 50)),
+        "retrained": rng.normal(size=(45, 50)),
+        "release": rng.normal(size=50) + 3,
+    }
+    _, document = audited(certify, made(SPEC.replace('"u-lira", "loss"', '"release-lira"'), forget="1\n", **arrays))
+    assert [one["p_value"] for one in document["audit"]["findings"]] == [pytest.approx(1 / 46)] * 2
+    arrays["retrained"][40] = arrays["retrained"][30]  # a copy is no model
+    done = certify("audit", made(SPEC.replace('"u-lira", "loss"', '"release-lira"'), forget="1\n", **arrays))
+    assert done.code == 2
+    assert "retrained has 45 rows, and 1 repeat another one" in done.stderr
 
 
 def test_a_release_is_held_to_the_limit_against_retrained_models_whatever_fleets_play(certify, made: Made) -> None:

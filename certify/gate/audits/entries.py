@@ -143,7 +143,7 @@ def _why_models_do_not_help(one: Finding) -> str | None:
     found = [
         (one.note.startswith(UNCONTROLLED), "give the original as well, the model before the deletion, as a control"),
         (one.note.startswith(RUINED), "play the game retrain as well: audit.games"),
-        (beside and one.needed_models is not None, f"about {one.needed_models or 0:,} retrained models of this request would settle it: raise audit.replicates to so many, or name so many in release.retrained"),
+        (beside and one.needed_models is not None, f"about {one.needed_models or 0:,} retrained models of this request would settle it: raise audit.replicates to so many, or name (in release.retrained) or score so many"),
         (one.attack == "release-lira", "so few forgotten records of one model cannot settle it: audit the method, with u-lira"),
         (one.attack.endswith("-distance") and one.value < 1, _NEARER),
         (one.attack.endswith("-distance"), "more retrained models narrow it: raise audit.replicates, or name more in release.retrained"),

@@ -184,9 +184,9 @@ def _look_at_scores(seen: Seen, given: AuditSpec) -> None:
             with _naming(scores):
                 _play(seen, "all", scores.fleet)
     for name in seen.plan.request:
-        if name == "release-lira" and scores.release is not None and scores.fixed and scores.fleet.has("retrained"):
+        if name == "release-lira" and scores.release is not None and scores.retrained is not None:
             with _naming(scores):
-                seen.request.append(_release(seen, scores.release, scores.fleet.get("retrained"), scores.original))
+                seen.request.append(_release(seen, scores.release, scores.retrained, scores.original))
         else:
             seen.left_out.append(f"{name}: the scores do not hold what it needs")
     if seen.plan.coins:

@@ -32,6 +32,7 @@ class Scores:
         record: the file by its digest.
         fixed: whether every model forgot the same records.
         cut: where one request's worlds have different numbers of models, which array the others are cut to; None where nothing is cut.
+        retrained: of one request, phi of all retrained models that there are, (J, N), for the model under review.
     """
 
     fleet: Observations
@@ -40,6 +41,7 @@ class Scores:
     record: FileRecord
     fixed: bool
     cut: str | None = None
+    retrained: FloatArray | None = None
 
 
 def read_scores(path: Path, scale: str) -> Scores:
@@ -79,29 +81,31 @@ def _assembled(arrays: dict[str, AnyArray], record: FileRecord, scale: str) -> S
         raise InputError("has no array 'unlearned'", mend=_MEND)
     ids = arrays.get("ids", np.arange(0))
     fixed = "assignment" not in arrays
+    retrained = worlds.get("retrained", {}).get("phi") if fixed else None
     if fixed:
         worlds, assignment, cut = _same_request(worlds)
     else:
         assignment, cut = _cells(arrays["assignment"]), None
     fleet = Observations(assignment, worlds, ids)
     for world in worlds:
-        _require_distinct(world, fleet)
+        _require_distinct(world, fleet.get(world) if fleet.has(world) else np.zeros((0, 0)))
+    if retrained is not None:
+        _require_distinct("retrained", retrained)
     single = {
         name: None if name not in arrays else _one_model(name, _numbers(name, arrays[name], scale), fleet.records)
         for name in ("release", "release_original")
     }
-    return Scores(fleet, single["release"], single["release_original"], record, fixed, cut)
+    return Scores(fleet, single["release"], single["release_original"], record, fixed, cut, retrained)
 
 
-def _require_distinct(world: str, fleet: Observations) -> None:
+def _require_distinct(world: str, rows: FloatArray) -> None:
     """Copies of a model are one model: counted as many they would make an interval as narrow as one likes.
 
     Raises:
         InputError: two rows say the same of every record (of eight or more, so that it is no accident).
     """
-    rows = fleet.get(world) if fleet.has(world) else np.zeros((0, 0))
     distinct = len({row.tobytes() for row in rows})
-    if fleet.records >= _ACCIDENTS and distinct < len(rows):
+    if rows.shape[1] >= _ACCIDENTS and distinct < len(rows):
         raise InputError(
             f"{world} has {len(rows)} rows, and {len(rows) - distinct} repeat another one",
             mend="give each model a training of its own: copies of one, and a deterministic method on one checkpoint, are one model",
