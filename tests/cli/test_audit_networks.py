@@ -290,6 +290,21 @@ def test_checkpoints_are_compared_and_nothing_is_trained(retrained, certify):
     }
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("retrained-1.safetensors", "1 of 6 models repeat another one"),
+        ("unlearned.safetensors", "has the model under review"),
+    ],
+)
+def test_copies_of_a_model_are_no_retrained_models(retrained, certify, source, words):
+    retrained.with_name("retrained-0.safetensors").write_bytes(retrained.with_name(source).read_bytes())
+    done = certify("audit", retrained)
+    assert (done.code, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_few_checkpoints_are_too_few(retrained, certify):
     put(retrained, '"retrained-0.safetensors", "retrained-1.safetensors", ', "")
     done = certify("audit", retrained)

@@ -1,5 +1,7 @@
 """The model under review and retrained models of its very request, loaded and compared."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ from certify.attacks.registry import ATTACKS
 from certify.attacks.relearning import Curve, relearn
 from certify.attacks.scores.phi import phi
 from certify.core.arrays import FloatArray, IntArray
-from certify.core.errors import TooLittlePowerError
+from certify.core.errors import InputError, TooLittlePowerError
 from certify.core.files import FileRecord
 from certify.core.streams import stream
 from certify.gate.audits.plan import Plan
@@ -32,6 +34,8 @@ from certify.models.networks import Bench, Network, State
 from certify.models.networks.losses import class_logits, loss_named
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from certify.gate.audits.observe import Fleets
 
 _PASSES = 5
@@ -83,6 +87,7 @@ class Review:
                     error.what, where=f"{loaded.path}: release.retrained", mend="name more"
                 ) from None
             named = [filled(loaded, inputs.build, name, "release.retrained")[0] for name in release.retrained]
+            _require_own(named, module, f"{loaded.path}: release.retrained")
             retrained = State.of(*named)
         else:
             retrained = fleets.of_this_request()
@@ -198,6 +203,27 @@ class Review:
         mine, null = float(self.curves["unlearned"].area[0]), self.curves["retrained"].area
         spread = float(np.std(null, ddof=1))
         return [RequestAudit((_relearning_finding(mine, null, spread, plan),), ())]
+
+
+def _require_own(named: Sequence["nn.Module"], released: "nn.Module", where: str) -> None:
+    """Copies of one model are one model: counted as several they would have no spread, and anything else would be the odd one out.
+
+    Raises:
+        InputError: two retrained models have the same weights, or one has those of the model under review.
+    """
+    digests = [_digest(one) for one in named]
+    copies = len(digests) - len(set(digests))
+    if copies:
+        raise InputError(f"{copies} of {len(digests)} models repeat another one", where=where, mend="name each once")
+    if _digest(released) in digests:
+        raise InputError("has the model under review", where=where, mend="name models of other training runs alone")
+
+
+def _digest(module: "nn.Module") -> str:
+    found = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        found.update(name.encode() + value.detach().cpu().double().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _weights(references: State, confidence: float, state: State) -> list[Any]:
