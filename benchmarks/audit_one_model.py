@@ -114,7 +114,7 @@ FORMS: dict[str, Callable[[np.ndarray, np.ndarray], SetLevel]] = {
     "hypergeometric": lambda b, s: by_top(b, s, [len(b) // 10, len(b) // 4, len(b) // 2]),
     "weighted sum, Hoeffding": lambda b, s: by_sum(b, s - np.median(s), hoeffding=True),
     "weighted sum, Chernoff": lambda b, s: by_sum(b, s - np.median(s)),
-    "betting": by_betting,
+    "betting": lambda b, s: by_betting(b, s, order=np.arange(len(b))),  # drawn in this order
 }
 
 

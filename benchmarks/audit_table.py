@@ -133,7 +133,7 @@ def bets(observations: Observations, references: int, targets: np.ndarray) -> di
         one = trials(some, PLAYED["coin-flip"], Lira(), targets=[references], short="drop")
         order = np.argsort(one.records)
         bits, scores = np.asarray(one.positive)[order].astype(int), one.scores[order]
-        found["bets"].append(by_betting(bits, scores, chance))
+        found["bets"].append(by_betting(bits, scores, chance, order=np.arange(len(bits))))
         found["top"].append(by_top(bits, scores, (10, 25, 50)))
     return found
 

@@ -190,8 +190,11 @@ def _undecided(finding: Finding, design: AuditDesign) -> str:
     ends = [end for end in (finding.limit, finding.limit_lower) if end is not None]
     straddled = any(finding.lower <= end <= finding.upper for end in ends)
     why = f", and the limit ({limit_words(finding)}) lies inside that interval" if straddled else ""
+    beside = finding.attack == "release-lira" or finding.attack.endswith("-distance")
     needed = (
-        f" About {finding.needed_models:,} models of each world are expected to settle it; this audit had {design.models:,}."
+        f" About {finding.needed_models:,} retrained models of this request are expected to settle it."
+        if finding.needed_models is not None and beside
+        else f" About {finding.needed_models:,} models of each world are expected to settle it; this audit had {design.models:,}."
         if finding.needed_models is not None
         else ""
     )

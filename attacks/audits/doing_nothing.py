@@ -1,5 +1,6 @@
-"""A pass that a method which forgets nothing would get, too, is none."""
+"""A pass that a method which forgets nothing, or ruins the model, would get, too, is none."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -55,6 +56,24 @@ def _original_passes(observations: Observations, one: Membership, levels: Levels
         if tpr_at(levels.fpr, *tallies(own, thresholds_at(other, rates)), levels.confidence).upper > limit:
             return False
     return True
+
+
+RUINED = (
+    "a model that was ruined gives no record away either, and no game that was played compares with retrained models"
+)
+"""Said of what would have passed."""
+
+
+def without_passes_of_ruined(found: FleetAudit, games: Sequence[str]) -> FleetAudit:
+    """The same audit, a pass turned into inconclusive where no game puts unlearned models beside retrained ones.
+
+    Random weights tell forgotten records from those never seen as little as retraining does: ``privacy`` alone passes them.
+
+    Args:
+        found: what attacks found.
+        games: that were played.
+    """
+    return found if "retrain" in games else _open(found, RUINED)
 
 
 def _open(found: FleetAudit, why: str) -> FleetAudit:

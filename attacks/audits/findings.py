@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from certify.attacks.distances.null import Distance
 from certify.core.arrays import FloatArray
 from certify.core.verdict import Verdict
 
@@ -32,7 +33,7 @@ class Finding:
         minimum_detectable: smallest value that would have been called above the limit with probability ``power``.
         power: that probability.
         ceiling: largest lower bound that so many units could give.
-        needed_models: units that would settle an inconclusive finding.
+        needed_models: shadow models, or retrained models of one request, that would settle an inconclusive finding.
         units: independent units behind the interval.
         method: how the interval was made and what it holds over.
         note: what a reader has to know besides.
@@ -115,3 +116,25 @@ class Curve:
     null_tpr: FloatArray
     confidence: float
     band: str
+
+
+@dataclass(frozen=True, eq=False)
+class RequestAudit:
+    """What was found of the model under review.
+
+    Attributes:
+        findings: with verdicts.
+        controls: the original in its place.
+        distances: by attack, for the report.
+        pool: how unusual the model under review and each of the J retrained ones is among all of them, (J + 1,), itself first; None where
+            nothing is compared with retrained models.
+        second: exact p-value that it is one more of the retrained models that share the original's start; None where that is not asked.
+        odd_one_out: whether the p-value is the smallest that J models can give.
+    """
+
+    findings: tuple[Finding, ...]
+    controls: tuple[Control, ...]
+    distances: tuple[Distance, ...] = ()
+    pool: FloatArray | None = None
+    second: float | None = None
+    odd_one_out: bool = False

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from certify.attacks.audits.findings import Finding
-from certify.attacks.audits.request import RequestAudit
+from certify.attacks.audits.findings import Finding, RequestAudit
 from certify.attacks.epsilon import epsilon_lower_bound
 from certify.attacks.registry import ATTACKS
 from certify.attacks.statistics.counts import Counts

@@ -1,7 +1,7 @@
 """From what attacks showed to findings with verdicts, and controls with theirs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -217,27 +217,74 @@ def _holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in holm(np.array(p_values))] if p_values else []
 
 
-def settled(findings: Sequence[Finding], alpha: float, *, others: int = 0) -> list[Finding]:
-    """The findings with Holm's correction over their p-values, each attack and game counted once; ``others`` are still to come.
+def settled(
+    findings: Sequence[Finding],
+    alpha: float,
+    *,
+    others: int = 0,
+    request: bool = False,
+    retrained: Mapping[str, int] | None = None,
+) -> list[Finding]:
+    """The findings with Holm's correction over their p-values, each attack and game counted once.
 
     A rate above its limit fails only where the corrected, exact p-value is at most ``alpha``: honest retraining then fails with
-    probability ``alpha`` at most over all findings together, whatever the intervals are worth.
+    probability ``alpha`` at most over all findings together, whatever the intervals are worth. Attacks that put one model beside retrained
+    models of its request count as one, by their smallest p-value (:func:`~certify.attacks.audits.exchangeable.together` makes it hold),
+    with half of ``alpha`` for its own where there is anything else: their p-values are ranks and cannot be small.
+
+    Args:
+        findings: of an audit.
+        alpha: allowed error.
+        others: attacks and games that are still to come, not counting those on one model.
+        request: whether attacks on one model are still to come.
+        retrained: by attack on one model, of how many retrained models it is the odd one out: for how many would settle it.
     """
     keys: dict[tuple[str, str, str], float] = {}
     for one in findings:
         if one.p_value is not None:
-            keys.setdefault((one.attack, one.game, one.slice), one.p_value)
-    levels = dict(zip(keys, _holm([*keys.values(), *[1.0] * others]), strict=False))
-    return [_settled(one, levels.get((one.attack, one.game, one.slice)), alpha) for one in findings]
+            keys[_key(one)] = min(keys.get(_key(one), 1.0), one.p_value)
+    own = int(_REQUEST in keys or request)
+    rest = len(keys) - int(_REQUEST in keys) + others
+    weights = {key: 1.0 if not rest or not own else 0.5 if key == _REQUEST else 0.5 / rest for key in keys}
+    if not own:
+        weights = dict.fromkeys(keys, 1.0 / max(rest, 1))
+    levels = _weighted_holm(keys, weights, 1.0 - sum(weights.values()))
+    return [_settled(one, levels.get(_key(one)), alpha, (retrained or {}).get(one.attack)) for one in findings]
 
 
-def _settled(one: Finding, level: float | None, alpha: float) -> Finding:
+_REQUEST = ("one model", "retrain", "all")
+
+
+def _key(one: Finding) -> tuple[str, str, str]:
+    """What is counted once."""
+    return _REQUEST if ATTACKS[one.attack].kind == "distance" else (one.attack, one.game, one.slice)
+
+
+def _weighted_holm(
+    keys: Mapping[tuple[str, str, str], float], weights: Mapping[tuple[str, str, str], float], spare: float
+) -> dict[tuple[str, str, str], float]:
+    """Adjusted p-values: in order of p over weight, each is multiplied by what weight is left over its own (Holm 1979).
+
+    ``spare`` is the weight of what is still to come, which counts as the last.
+    """
+    left, level, found = sum(weights.values()) + max(0.0, spare), 0.0, {}
+    for key in sorted(keys, key=lambda one: keys[one] / weights[one]):
+        level = max(level, keys[key] * left / weights[key])
+        found[key] = min(1.0, level)
+        left -= weights[key]
+    return found
+
+
+def _settled(one: Finding, level: float | None, alpha: float, retrained: int | None) -> Finding:
     if one.p_value is None or level is None:
         return one
+    level = max(level, one.p_value)  # of several that count as one, each has to show something itself
     if one.verdict is not Verdict.FAIL or level <= alpha:
         return replace(one, adjusted_p=level)
     known = ATTACKS[one.attack].kind == "membership"
     needed = 4 * one.units if known else one.needed_models  # twice the fleet, of which half are references
+    if retrained is not None:  # the odd one out of J + 1: with more of them the same rank is worth more
+        needed = math.ceil((retrained + 1) * level / alpha * (1 - 1e-9)) - 1
     return replace(one, adjusted_p=level, verdict=Verdict.INCONCLUSIVE, needed_models=needed)
 
 

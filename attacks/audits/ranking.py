@@ -10,14 +10,21 @@ from certify.attacks.scores.games import Game, Side
 from certify.attacks.statistics.multiple import benjamini_hochberg
 from certify.core.arrays import FloatArray, IntArray
 
+LEAST_A_SIDE = 3
+"""Models on each side of a record that is ranked: two may agree by accident, and then any difference is many of their deviations."""
+
+PRIOR = 4.0
+"""Models that the typical spread of all records counts as in each record's unit."""
+
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
     """Records by how far phi moves between the two sides of a game, the farthest first.
 
     Attributes:
-        records: positions, (M,), of those with two models or more on each side.
-        difference: mean phi of the first side less that of the second, over the pooled standard deviation, (M,).
+        records: positions, (M,), of those with :data:`LEAST_A_SIDE` models or more on each side.
+        difference: mean phi of the first side less that of the second, over the pooled standard deviation, (M,), moderated: its square
+            is averaged with the median of all records' as if that came from :data:`PRIOR` more models.
         lower: lower end of its interval (Welch's t for the means, the deviation taken as known).
         upper: upper end.
         p_values: two-sided, Welch's t test.
@@ -26,6 +33,7 @@ class Ranking:
         rejected: how many have an adjusted p-value of at most ``level``.
         level: share of false discoveries, expected, among them.
         confidence: of the intervals.
+        left_out: records that have models on both sides, but too few on one.
     """
 
     records: IntArray
@@ -38,6 +46,7 @@ class Ranking:
     rejected: int
     level: float
     confidence: float
+    left_out: int = 0
 
 
 def rank_records(
@@ -55,10 +64,11 @@ def rank_records(
         confidence: of the intervals.
 
     Returns:
-        None where no record has two models on each side.
+        None where no record has :data:`LEAST_A_SIDE` models on each side.
     """
     first, second = (_moments(observations, side) for side in (game.positive, game.negative))
-    known = np.flatnonzero((first[0] >= 2) & (second[0] >= 2))
+    fewest = np.minimum(first[0], second[0])
+    known = np.flatnonzero(fewest >= LEAST_A_SIDE)
     if not known.size:
         return None
     (n, mean_n, var_n), (m, mean_m, var_m) = (tuple(part[known] for part in side) for side in (first, second))
@@ -68,8 +78,9 @@ def rank_records(
         freedom = error**2 / ((var_n / n) ** 2 / (n - 1) + (var_m / m) ** 2 / (m - 1))
         freedom = np.where(np.isfinite(freedom), freedom, 1.0)
         score = np.where(error > 0, gap / np.sqrt(error), np.where(gap == 0, 0.0, np.sign(gap) * np.inf))
-        spread = np.sqrt(((n - 1) * var_n + (m - 1) * var_m) / (n + m - 2))
-        unit = np.where(spread > 0, spread, 1.0)
+    own = (n - 1) * var_n + (m - 1) * var_m
+    spread = np.sqrt((own + PRIOR * np.median(own / (n + m - 2))) / (n + m - 2 + PRIOR))
+    unit = np.where(spread > 0, spread, 1.0)
     p = np.asarray(2 * student.sf(np.abs(score), freedom))
     half = student.isf((1 - confidence) / 2, freedom) * np.sqrt(error)
     adjusted = benjamini_hochberg(p)
@@ -85,6 +96,7 @@ def rank_records(
         rejected=int(np.count_nonzero(adjusted <= level)),
         level=level,
         confidence=confidence,
+        left_out=int(np.count_nonzero((fewest > 0) & (fewest < LEAST_A_SIDE))),
     )
 
 

@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from certify.attacks.audits.findings import Finding
-from certify.attacks.audits.request import RequestAudit
+from certify.attacks.audits.findings import Finding, RequestAudit
 from certify.attacks.registry import ATTACKS
 from certify.attacks.scores.reconstruction import cosines, rank_p_values, reconstruct
 from certify.convex.problem import Problem

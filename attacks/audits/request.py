@@ -7,13 +7,14 @@ import numpy as np
 from scipy.stats import beta
 from scipy.stats import t as student
 
-from certify.attacks.audits.findings import Control, Finding
+from certify.attacks.audits.exchangeable import rank_p, unusual
+from certify.attacks.audits.findings import Control, Finding, RequestAudit
 from certify.attacks.distances.null import REMINDER, Distance
 from certify.attacks.registry import ATTACKS
 from certify.attacks.scores.student import Moments, Predictive
 from certify.attacks.statistics.equivalence import judge
 from certify.core.arrays import FloatArray
-from certify.core.errors import TooLittlePowerError
+from certify.core.errors import InputError, TooLittlePowerError
 from certify.core.verdict import Verdict
 
 LEAST_RETRAINED = 5
@@ -23,28 +24,13 @@ _BLIND = "the original model is not told apart, or within the limit too: shown, 
 
 _ONE_MODEL = (
     "Clopper-Pearson over records, or the spread of the share over retrained models where that is wider; "
-    "p-value by Student's t over retrained models, taken as normal"
+    "p-value: the larger of Student's t over retrained models, mean and spread of phi, two tests, and the exact rank among them"
 )
 
 
 _NAMES = {"l2": "Euclidean", "js": "Jensen-Shannon"}
 _PARTS = {"whole": "whole model", "forget": "forgotten records", "retain": "retained records"}
 """For titles: what a distance is, and of what."""
-
-
-@dataclass(frozen=True)
-class RequestAudit:
-    """What was found of the model under review.
-
-    Attributes:
-        findings: with verdicts.
-        controls: the original in its place.
-        distances: by attack, for the report.
-    """
-
-    findings: tuple[Finding, ...]
-    controls: tuple[Control, ...]
-    distances: tuple[Distance, ...] = ()
 
 
 def predicted_p(value: float, null: FloatArray) -> float:
@@ -71,7 +57,7 @@ def require_retrained(models: int) -> None:
     """
     if models < LEAST_RETRAINED:
         raise TooLittlePowerError(
-            f"{models} retrained models are too few to tell how far honest retraining spreads: {LEAST_RETRAINED} are the least, 20 a good number",
+            f"{models} retrained models are too few to tell how far honest retraining spreads: {LEAST_RETRAINED} are the least, 40 a good number",
             where="audit.replicates",
             mend="train more, or name more in release.retrained",
         )
@@ -92,6 +78,9 @@ def audit_release(
     ``fpr`` of it (under-forgetting), or in the lower (over-forgetting). Each retrained model is looked at in the same way, by the
     others: that is the null.
 
+    The p-value looks at the mean over records, in units of each record's spread, and at the mean square, which moves where half of the records
+    go up and half go down. It is Student's for the more unusual of the two, twice, or the exact rank among all models where that is larger.
+
     Args:
         released: phi of the forgotten records, (M,).
         retrained: the same of J retrained models, (J, M).
@@ -105,12 +94,12 @@ def audit_release(
     """
     require_retrained(len(retrained))
     moments = Moments.of(retrained)
-    p = predicted_p(*_mean_scores(released, retrained))
+    p, pool = _told_apart(released, retrained)
     nulls = {
         sign: np.array([_share(row, moments.leaving_out(j, retrained), fpr, sign) for j, row in enumerate(retrained)])
         for sign in (1, -1)
     }
-    control = None if original is None else predicted_p(*_mean_scores(original, retrained))
+    control = None if original is None else _told_apart(original, retrained)[0]
     # what the original itself would pass is no test: it has to be told apart, and to break the limit
     able = control is None or (
         control <= 1 - confidence
@@ -126,7 +115,13 @@ def audit_release(
         blind = "" if able else _BLIND
         findings.append(_release_finding(direction, value, null, p, len(released), fpr, limit, confidence, blind))
     controls = () if control is None else (_original("release-lira", control, able=able),)
-    return RequestAudit(tuple(findings), controls)
+    exact = rank_p(pool)
+    return RequestAudit(
+        tuple(replace(one, p_value=max(p, exact)) for one in findings),
+        controls,
+        pool=pool,
+        odd_one_out=max(p, exact) <= 1 / len(pool),
+    )
 
 
 def _share(phi: FloatArray, moments: Moments, fpr: float, sign: int) -> float:
@@ -135,17 +130,24 @@ def _share(phi: FloatArray, moments: Moments, fpr: float, sign: int) -> float:
     return float(np.mean(Predictive.of(turned, "student", 4.0).log_upper(sign * phi) <= np.log(fpr)))
 
 
-def _mean_scores(one: FloatArray, retrained: FloatArray) -> tuple[float, FloatArray]:
-    """Mean over records of phi, each record in units of its spread, of one model and of each of the retrained ones.
+def _told_apart(one: FloatArray, retrained: FloatArray) -> tuple[float, FloatArray]:
+    """Student's p-value of the more unusual of mean and mean square of phi, and how unusual all models are, (J + 1,), ``one`` first."""
+    mean, square = (unusual(values) for values in _summaries(one, retrained))
+    pool = np.maximum(mean, square)
+    return min(1.0, 4 * float(student.sf(pool[0], len(retrained) - 1))), pool
+
+
+def _summaries(one: FloatArray, retrained: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean over records of phi, and log of its mean square, each record in units of its spread, of all models, (J + 1,), ``one`` first.
 
     The spread is that of all models together: none of them is measured by a yardstick that it had no part in, so that one more
     retrained model is one more of the same.
     """
-    everything = np.concatenate([retrained, one[None]])
+    everything = np.concatenate([one[None], retrained])
     spread = everything.std(axis=0, ddof=1)
     floor = max(float(np.median(spread)) * 1e-3, np.finfo(np.float64).tiny)
-    scores = ((everything - everything.mean(axis=0)) / np.maximum(spread, floor)).mean(axis=1)
-    return float(scores[-1]), scores[:-1]
+    scores = (everything - everything.mean(axis=0)) / np.maximum(spread, floor)
+    return scores.mean(axis=1), np.log(np.maximum((scores**2).mean(axis=1), 1e-300))
 
 
 def _share_interval(value: float, null: FloatArray, records: int, confidence: float) -> tuple[float, float]:
@@ -213,7 +215,7 @@ def _original(attack: str, p: float, *, able: bool) -> Control:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Start:
     """Whether the model under review began with the weights that the original began with.
 
@@ -222,12 +224,14 @@ class Start:
     is no further one of the models that share the start, nor of those that begin anew, which lie elsewhere seen from the former.
 
     Attributes:
-        p_value: that it is one more of those that begin anew, by its distance to those that share the start.
-        shared: whether that is refuted, so that the distances are those to models that share the start.
+        p_value: that it is one more of those that begin anew, by its distance to those that share the start; Student's.
+        shared: whether that is refuted, so that the distances shown are those to models that share the start.
+        pool: how unusual it and those that begin anew are by that distance, (J + 1,), itself first.
     """
 
     p_value: float
     shared: bool
+    pool: FloatArray
 
     @classmethod
     def of(cls, released: FloatArray, anew: FloatArray, confidence: float) -> "Start":
@@ -238,8 +242,9 @@ class Start:
             anew: of J retrained models with starts of their own, (J, R).
             confidence: above which the model is held to have the original's start.
         """
-        p = predicted_p(float(released.mean()), anew.mean(axis=1))
-        return cls(p, p <= 1 - confidence)
+        values = np.append(released.mean(), anew.mean(axis=1))
+        p = predicted_p(float(values[0]), values[1:])
+        return cls(p, p <= 1 - confidence, unusual(values))
 
     @property
     def words(self) -> str:
@@ -251,22 +256,18 @@ class Start:
         return "The model began with weights of its own, as far as can be told, and is compared with models that did."
 
 
-def _one_more(one: Distance) -> float:
-    """Two-sided p-value that a model is one more of the retrained ones, by its mean distance to all others beside theirs.
+def _pool(one: Distance) -> FloatArray:
+    """Mean distance of each model to all others, the one under review first, (J + 1,).
 
     Distances among the retrained ones alone spread less than those to one more model: with 8 of them one honest model in 13 would lie
     outside their 95 %.
     """
-    values = np.append(one.value, one.null) if one.pool is None else one.pool
-    return predicted_p(float(values[0]), values[1:])
+    return np.append(one.value, one.null) if one.pool is None else one.pool
 
 
-def _distance_p(one: Distance, start: Start | None) -> float:
-    """Two-sided p-value of retraining; of two references, one chosen by what was seen, so that their chances add up."""
-    p = _one_more(one)
-    if start is None:
-        return p
-    return min(1.0, 2 * (max(p, start.p_value) if start.shared else p))
+def _one_of(values: FloatArray) -> tuple[float, float]:
+    """Two-sided p-values that the first is one more of the others: Student's, and the exact rank."""
+    return predicted_p(float(values[0]), values[1:]), rank_p(unusual(values))
 
 
 def audit_distances(
@@ -277,6 +278,7 @@ def audit_distances(
     limit: float,
     confidence: float,
     start: Start | None = None,
+    other: Distance | None = None,
 ) -> RequestAudit:
     """Distances of the model under review to retrained ones, beside those of retrained ones to each other.
 
@@ -287,15 +289,18 @@ def audit_distances(
         limit: largest ratio to the distance among retrained models.
         confidence: of the ratio's interval.
         start: what was found of the weights that the model under review began with; None where that was not asked.
+        other: with ``start``, the first distance to the models that ``found`` does not compare with: to those that begin anew where
+            it is to those that share the start, and the other way round. A model fails only where it is one more of neither.
     """
     findings, controls = [], []
+    pool, p, second = _pools(found[0], start, other)
     for place, one in enumerate(found):
         twin = original.get((one.name, one.part))
         blind = twin is not None and (
-            _one_more(twin) > 1 - confidence or twin.ratio.lower <= limit  # it would pass itself
+            _one_of(_pool(twin))[0] > 1 - confidence or twin.ratio.lower <= limit  # it would pass itself
         )
         if place == 0 and twin is not None:
-            controls.append(_original(attack, _one_more(twin), able=not blind))
+            controls.append(_original(attack, _one_of(_pool(twin))[0], able=not blind))
         verdict = _beside_retrained(one, limit)
         decides = place == 0 and (verdict is Verdict.FAIL or not blind)
         words = [] if decides else [f"{_BLIND}."]
@@ -314,15 +319,37 @@ def audit_distances(
                 confidence=one.ratio.confidence,
                 verdict=verdict if decides else None,
                 limit=limit if place == 0 else None,
-                p_value=_distance_p(one, start) if place == 0 else None,
+                p_value=p if place == 0 else None,
                 null_mean=1.0,
                 units=one.models[1],
-                method=f"{one.ratio.method}; p-value by Student's t over retrained models, taken as normal",
+                method=f"{one.ratio.method}; p-value: the larger of Student's t over retrained models and the exact rank among them",
                 note=" ".join(words) if place == 0 else "",  # said once, of the distance that decides
                 source=ATTACKS[attack].reference,
             )
         )
-    return RequestAudit(tuple(findings), tuple(controls), tuple(found))
+    return RequestAudit(
+        tuple(findings), tuple(controls), tuple(found), pool=pool, second=second, odd_one_out=p <= 1 / len(pool)
+    )
+
+
+def _pools(one: Distance, start: Start | None, other: Distance | None) -> tuple[FloatArray, float, float | None]:
+    """How unusual the models that begin anew and the one under review are; its p-value; that of being one of the shared start.
+
+    With ``start`` either kind of retraining is honest: the larger of both p-values. The rank among models that begin anew is by distance to
+    each other or to those of the shared start, whichever is more unusual, so that nothing is chosen by what was seen.
+    """
+    if start is None:
+        pool = unusual(_pool(one))
+        return pool, max(_one_of(_pool(one))), None
+    if other is None:
+        raise InputError(
+            "needs distances to both kinds of retrained models", where="other", mend="give those to the other kind"
+        )
+    anew, shared = (_pool(other), _pool(one)) if start.shared else (_pool(one), _pool(other))
+    pool = np.maximum(unusual(anew), start.pool)
+    second = rank_p(unusual(shared))
+    p = max(_one_of(_pool(one))[0], rank_p(pool), second)
+    return pool, max(p, start.p_value) if start.shared else p, second
 
 
 def _beside_retrained(one: Distance, limit: float) -> Verdict:

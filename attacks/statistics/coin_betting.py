@@ -10,10 +10,11 @@ import numpy as np
 from scipy.special import expit, logit, ndtri
 from scipy.stats import rankdata
 
-from certify.attacks.statistics.coin_flip import SetLevel, as_coins, as_scores
-from certify.core.arguments import as_array
+from certify.attacks.statistics.coin_flip import SetLevel, as_coins, as_scores, seed_of
+from certify.core.arguments import as_array, as_whole
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import InputError
+from certify.core.streams import stream
 
 _SLACK = 1e-9
 # What each kind of bettor is given of the wealth, and its knobs. A leak of one sign, monotone in the score, is what one expects.
@@ -94,22 +95,49 @@ def _learned(bands: FloatArray, coins: AnyArray, chance: FloatArray) -> FloatArr
     return np.clip(named, chance / 20, 1 - (1 - chance) / 20)
 
 
-def by_betting(bits: AnyArray, scores: AnyArray, probability: float | FloatArray = 0.5) -> SetLevel:
-    """The p-value ``1/max wealth`` of :func:`predictions_of` on the coins in the pool's order.
+def _order(coins: AnyArray, columns: FloatArray, seed: int | None) -> AnyArray:
+    drawn = seed_of(coins, columns) if seed is None else as_whole(seed, "seed")
+    return stream(drawn, "order of the canaries").permutation(coins.size)
+
+
+def by_betting(
+    bits: AnyArray,
+    scores: AnyArray,
+    probability: float | FloatArray = 0.5,
+    *,
+    seed: int | None = None,
+    order: AnyArray | None = None,
+) -> SetLevel:
+    """The p-value ``1/max wealth`` of :func:`predictions_of` on the coins in an order drawn here.
+
+    Bets learn from the coins before, so that the order must know nothing of the coins; that in which they are given may (planted ones
+    first, say). So they are shuffled, by ``seed`` or by a digest of what is given: a second look sees the same.
 
     Args:
-        bits: (m,) coins; their order in the pool must have been fixed before they were drawn.
+        bits: (m,) coins.
         scores: (m,), or (m, attacks) for several attacks, whose bettors are averaged: no correction for choosing is due. The
             higher, the more like forgotten; log likelihood ratios are best left as they are.
         probability: of a 1, once or (m,).
+        seed: of the order, chosen without looking at coins and scores together.
+        order: (m,) positions in the order of the bets, in place of a drawn one: that of the pool, fixed before the coins were drawn.
+
+    Raises:
+        InputError: shapes that differ, or an order that does not name each coin once.
     """
+    coins, chance = as_coins(bits, probability)
     columns = as_array(scores, "scores").astype(float)
     columns = columns[:, None] if columns.ndim == 1 else columns
     if columns.ndim != 2 or not columns.size:
         raise InputError(
             f"have shape {columns.shape}", where="scores", mend="give one score a canary, or one an attack"
         )
-    found = [predictions_of(column, bits, probability) for column in columns.T]
+    if len(columns) != coins.size:
+        raise InputError(f"{len(columns)} scores for {coins.size} coins", where="scores", mend="score each canary")
+    taken = _order(coins, columns, seed) if order is None else np.asarray(order)
+    if not np.array_equal(np.sort(taken), np.arange(coins.size)):
+        raise InputError("does not name each coin once", where="order", mend="give a permutation of the positions")
+    coins, chance, columns = coins[taken], chance[taken], columns[taken]
+    found = [predictions_of(column, coins, chance) for column in columns.T]
     named = np.concatenate([one for one, _ in found], axis=1)
-    path = betting_path(bits, named, probability, np.concatenate([shares for _, shares in found]) / len(found))
+    path = betting_path(coins, named, chance, np.concatenate([shares for _, shares in found]) / len(found))
     return SetLevel(min(0.0, _SLACK - float(path.max())), f"betting, {named.shape[1]} bettors", len(path))

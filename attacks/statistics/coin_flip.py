@@ -14,6 +14,7 @@ Scores and guesses may use the model, public data and other models that these co
 about the *set*: a guarantee for one record has to be composed over the number of records forgotten first.
 """
 
+import hashlib
 import math
 import secrets
 from bisect import bisect_left
@@ -159,10 +160,30 @@ def by_guesses(bits: AnyArray, guesses: AnyArray, probability: float | FloatArra
     return SetLevel(log_tail(chances, right), f"{right} of {made.sum()} guesses right", coins.size)
 
 
-def guess_extremes(scores: AnyArray, most: int, least: int) -> AnyArray:
-    """Guesses from scores: 1 for the ``most`` highest, -1 for the ``least`` lowest, 0 between; ties in the pool's order."""
+def seed_of(*arrays: AnyArray) -> int:
+    """A seed from the bytes of arrays: the same for the same, and as good as drawn by chance for any."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
+    return int(digest.hexdigest()[:12], 16)
+
+
+def highest_first(scores: FloatArray, seed: int | None = None) -> AnyArray:
+    """Positions by falling score, ties by chance: in the order given they might tell the coins (planted ones first, say).
+
+    Args:
+        scores: (m,).
+        seed: of the order of ties; a digest of the scores if not given.
+    """
+    drawn = seed_of(scores) if seed is None else as_whole(seed, "seed")
+    ties = stream(drawn, "ties of the canaries").permutation(scores.size)
+    return np.lexsort((ties, -scores))
+
+
+def guess_extremes(scores: AnyArray, most: int, least: int, *, seed: int | None = None) -> AnyArray:
+    """Guesses from scores: 1 for the ``most`` highest, -1 for the ``least`` lowest, 0 between; ties by chance, from ``seed``."""
     found = np.asarray(scores, dtype=float)
-    order, said = np.argsort(-found, kind="stable"), np.zeros(found.size, dtype=int)
+    order, said = highest_first(found, seed), np.zeros(found.size, dtype=int)
     if most < 0 or least < 0 or most + least > found.size:
         raise ArgumentError(f"{most} + {least} guesses about {found.size} canaries", where="most", mend="guess fewer")
     said[order[:most]] = 1
@@ -170,22 +191,23 @@ def guess_extremes(scores: AnyArray, most: int, least: int) -> AnyArray:
     return said
 
 
-def by_top(bits: AnyArray, scores: AnyArray, tops: Sequence[int]) -> SetLevel:
+def by_top(bits: AnyArray, scores: AnyArray, tops: Sequence[int], *, seed: int | None = None) -> SetLevel:
     """How many of the k highest scores were forgotten, given how many were forgotten at all: hypergeometric, exact.
 
     Given their sum, coins of one probability are a random arrangement, whatever that probability: it need not even be known. Several
-    k, fixed beforehand, are paid for by Bonferroni. Ties are broken by the pool's order.
+    k, fixed beforehand, are paid for by Bonferroni. Ties are broken by chance.
 
     Args:
         bits: (m,) coins that all had the same probability.
         scores: (m,) the higher, the more like forgotten.
         tops: the values of k.
+        seed: of the order of ties; a digest of the scores if not given.
 
     Raises:
         InputError: a k that is not between 1 and m, or none.
     """
     coins, _ = as_coins(bits, 0.5)
-    order = np.argsort(-as_scores(scores, coins.size), kind="stable")
+    order = highest_first(as_scores(scores, coins.size), seed)
     if not tops or not all(1 <= as_whole(k, "tops") <= coins.size for k in tops):
         raise InputError(
             f"are not between 1 and {coins.size}", where="tops", mend="give one or more numbers of top canaries"

@@ -19,7 +19,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import beta, binom
 
 from certify.attacks.statistics.betting import as_level
-from certify.attacks.statistics.coin_flip import as_coins, as_scores, log_tail
+from certify.attacks.statistics.coin_flip import as_coins, as_scores, highest_first, log_tail
 from certify.attacks.statistics.counts import as_delta
 from certify.core.arguments import as_whole
 from certify.core.arrays import AnyArray, FloatArray
@@ -208,12 +208,12 @@ def _gaussian_accuracy(mu: float, share: FloatArray) -> FloatArray:
 
 
 def top_guesses(bits: AnyArray, scores: AnyArray, numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """(right, made) for each number of guesses: half of them "in" for the highest scores, half "out" for the lowest.
+    """(right, made) for each number of guesses: half of them "in" for the highest scores, half "out" for the lowest; ties by chance.
 
     With n numbers, planned beforehand, each bound is to be taken at confidence ``1 - (1 - confidence)/n``.
     """
     coins, _ = as_coins(bits, 0.5)
-    order = np.argsort(-as_scores(scores, coins.size), kind="stable")
+    order = highest_first(as_scores(scores, coins.size))
     found = []
     for number in numbers:
         r = as_whole(number, "numbers")

@@ -115,7 +115,7 @@ class AuditSpec(_Section):
     forget_sets: Annotated[
         list[Literal["random", "memorised", "outliers", "cluster", "request"]], Field(min_length=1)
     ] = ["random"]
-    replicates: Annotated[int, Field(ge=2)] = 20
+    replicates: Annotated[int, Field(ge=2)] = 40
     seed: Annotated[int, Field(ge=0)] = 0
     block: Annotated[int, Field(ge=1)] | None = None
     stop_early: bool = False

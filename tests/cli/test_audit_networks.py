@@ -354,6 +354,21 @@ def test_retrained_models_that_memory_does_not_hold_are_refused_before_any_is_tr
     assert not kept(spec)
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("retrained-1.safetensors", "1 of 6 models repeat another one"),
+        ("unlearned.safetensors", "has the model under review"),
+    ],
+)
+def test_copies_of_a_model_are_no_retrained_models(retrained, certify, source, words):
+    retrained.with_name("retrained-0.safetensors").write_bytes(retrained.with_name(source).read_bytes())
+    done = certify("audit", retrained)
+    assert (done.code, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_few_checkpoints_are_too_few(retrained, certify):
     put(retrained, '"retrained-0.safetensors", "retrained-1.safetensors", ', "")
     done = certify("audit", retrained)

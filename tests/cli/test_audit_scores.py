@@ -178,6 +178,37 @@ def test_the_short_form_is_one_request(certify, made: Made) -> None:
     assert "the game privacy: the scores hold no records for it" in document["audit"]["not_tested"]
 
 
+def test_the_array_that_cuts_all_others_is_named(certify, made: Made) -> None:
+    rng = np.random.default_rng(0)
+    worlds = {name: rng.normal(size=(40, 50)) for name in ("unlearned", "retrained")}
+    arrays = worlds | {"original": rng.normal(size=(1, 50)), "release": rng.normal(size=50)}
+    spec = SPEC.replace('"u-lira", "loss"', '"u-lira"')
+    done = certify("audit", made(spec, forget="1\n", **arrays))
+    assert (done.code, done.stdout) == (3, "")
+    assert "'original' has 1 row and 'unlearned' has 40 rows: the others are cut to 1" in done.stderr
+    assert "release_original" in done.stderr
+    assert "audit.replicates" not in done.stderr
+    assert done.stderr.count("\n") == 1
+    arrays["original"] = rng.normal(size=(32, 50))
+    _, document = audited(certify, made(spec, forget="1\n", **arrays))
+    assert any("'original' has 32 rows" in note for note in document["audit"]["design"]["notes"])
+
+
+def test_the_model_under_review_is_put_beside_all_retrained_ones_that_there_are(certify, made: Made) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "unlearned": rng.normal(size=(1, 50)),
+        "retrained": rng.normal(size=(45, 50)),
+        "release": rng.normal(size=50) + 3,
+    }
+    _, document = audited(certify, made(SPEC.replace('"u-lira", "loss"', '"release-lira"'), forget="1\n", **arrays))
+    assert [one["p_value"] for one in document["audit"]["findings"]] == [pytest.approx(1 / 46)] * 2
+    arrays["retrained"][40] = arrays["retrained"][30]  # a copy is no model
+    done = certify("audit", made(SPEC.replace('"u-lira", "loss"', '"release-lira"'), forget="1\n", **arrays))
+    assert done.code == 2
+    assert "retrained has 45 rows, and 1 repeat another one" in done.stderr
+
+
 def test_a_release_is_held_to_the_limit_against_retrained_models_whatever_fleets_play(certify, made: Made) -> None:
     """The privacy game's own limit is wider, since both of its sides are epsilon away from retraining."""
     rng = np.random.default_rng(0)
@@ -199,7 +230,9 @@ def test_a_ruined_model_gives_nothing_away_and_the_claim_says_what_was_asked(cer
     assert code == 1
     assert "cannot be told from models retrained" in document["audit"]["claim"]
     code, document = audited(certify, made(wide + 'games = ["privacy"]\n', **arrays))
-    assert code == 0
+    assert code == 3
+    check = next(one for one in document["checks"] if one["id"].startswith("u-lira-privacy"))
+    assert (check["verdict"], check["remedy"]) == ("inconclusive", "play the game retrain as well: audit.games")
     assert "whether they are like retrained ones was not asked" in document["audit"]["claim"]
 
 
@@ -406,6 +439,11 @@ def test_the_forecast_trains_nothing(certify, made: Made) -> None:
 COINS = SPEC.replace('["u-lira", "loss"]', '["coin-flip"]') + 'canaries = "canaries.npz"\n'
 
 
+def forget_of(ids: Any, coins: Any) -> str:
+    """The request: what the coins planted."""
+    return "\n".join(ids[np.asarray(coins).astype(bool)]) + "\n"
+
+
 def planted(made: Made, kept: float, **spoil: Any) -> Path:
     """80 canaries; the model under review keeps some of each that was planted."""
     rng, coins = np.random.default_rng(1), draw_coins(80, seed=2)
@@ -415,7 +453,7 @@ def planted(made: Made, kept: float, **spoil: Any) -> Path:
         "release": rng.normal(size=80) + kept * coins,
         "ids": np.array([f"r{n}" for n in range(80)]),
     }
-    spec = made(COINS, **arrays)
+    spec = made(COINS, forget_of(arrays["ids"], coins), **arrays)
     canaries = {"planted": coins, "probability": np.array(0.5), "ids": arrays["ids"]} | spoil
     np.savez(spec.with_name("canaries.npz"), **{name: array for name, array in canaries.items() if array is not None})
     return spec
@@ -435,7 +473,7 @@ def test_canaries_refute_a_model_that_kept_them_and_no_honest_one(certify, made:
     ("spoil", "words"),
     [
         ({"planted": None}, "has no array 'planted'"),
-        ({"ids": np.array(["x"] * 80)}, "canaries are not among the ids"),
+        ({"ids": np.array([f"x{n}" for n in range(80)])}, "canaries are not among the ids"),
         ({"ids": np.array(["r1"])}, "ids has 1 entries, planted 80"),
         ({"planted": np.full(80, 2)}, "coins are not one axis of 0 and 1"),
         ({"probability": np.array(1.0)}, "probability: is not between 0 and 1"),
@@ -448,12 +486,43 @@ def test_canaries_that_do_not_fit_are_refused_in_one_line(certify, made: Made, s
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("forget", "data", "words"),
+    [
+        (lambda ids, coins: forget_of(ids, coins).partition("\n")[2], None, "1 of 80 planted canaries are not in the forget list"),
+        (lambda ids, _: "\n".join(ids), None, "canaries that were not planted are in the forget list"),
+        (forget_of, lambda ids, coins: ids[np.flatnonzero(~coins)[:3]], "3 of 80 canaries that were not planted are among the records"),
+    ],
+)  # fmt: skip
+def test_canaries_that_are_not_what_the_request_deletes_are_refused(
+    certify, made: Made, forget: Any, data: Any, words: str
+) -> None:
+    spec = planted(made, 0.0)
+    ids, coins = np.array([f"r{n}" for n in range(80)]), draw_coins(80, seed=2)
+    spec.with_name("forget.txt").write_text(forget(ids, coins))
+    if data is not None:
+        np.savez(spec.with_name("train.npz"), ids=data(ids, coins))
+        spec.write_text(spec.read_text().replace('path = "scores.npz"', 'path = "train.npz"'))
+    done = certify("audit", spec)
+    assert (done.code, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_canary_that_is_named_twice_is_refused(certify, made: Made) -> None:
+    ids = np.array([f"r{n}" for n in range(80)])
+    ids[1] = ids[0]
+    done = certify("audit", planted(made, 0.0, ids=ids))
+    assert done.code == 2
+    assert "ids has an id twice" in done.stderr
+
+
 def sorted_by_coin(made: Made, seed: int, models: int = 8) -> Path:
     """80 canaries that an honest model does not know, in a file that has the planted ones first."""
     rng, coins = np.random.default_rng(seed), np.sort(draw_coins(80, seed=seed))[::-1]
     ids = np.array([f"r{n}" for n in range(80)])
     worlds = {name: rng.normal(size=(models, 80)) for name in ("unlearned", "retrained")}
-    spec = made(COINS, **worlds, release=rng.normal(size=80), ids=ids)
+    spec = made(COINS, forget_of(ids, coins), **worlds, release=rng.normal(size=80), ids=ids)
     np.savez(spec.with_name("canaries.npz"), planted=coins, ids=ids)
     return spec
 
@@ -472,7 +541,13 @@ def test_models_that_were_trained_on_canaries_do_not_tell_their_coins(certify, m
     ids = np.array([f"r{n}" for n in range(80)])
     retrained = rng.normal(size=(40, 80)) - 20.0 * (assignment == 1)
     spec = made(
-        COINS, assignment=assignment, unlearned=retrained, retrained=retrained, release=rng.normal(size=80), ids=ids
+        COINS,
+        forget_of(ids, coins),
+        assignment=assignment,
+        unlearned=retrained,
+        retrained=retrained,
+        release=rng.normal(size=80),
+        ids=ids,
     )
     np.savez(spec.with_name("canaries.npz"), planted=coins, ids=ids)
     code, document = audited(certify, spec)

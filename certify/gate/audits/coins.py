@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from certify.attacks.audits.findings import Finding
-from certify.attacks.audits.request import RequestAudit
+from certify.attacks.audits.findings import Finding, RequestAudit
 from certify.attacks.observations import Cell
 from certify.attacks.registry import ATTACKS
 from certify.attacks.scores.phi import phi
@@ -17,7 +16,6 @@ from certify.core.arrayfiles import read_arrays
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import InputError
 from certify.core.files import FileRecord
-from certify.core.streams import stream
 from certify.core.verdict import Verdict
 from certify.gate.audits.plan import Plan
 from certify.gate.audits.scores import Scores
@@ -128,12 +126,15 @@ def audit_given_coins(loaded: LoadedSpec, scores: Scores, plan: Plan) -> Request
         )
     place = {key: position for position, key in enumerate(scores.fleet.ids.tolist())}
     rows = [place.get(key, -1) for key in canaries.arrays["ids"].tolist()]
+    if len(set(rows)) < len(rows) and min(rows) >= 0:
+        raise InputError("ids has an id twice", where=canaries.record.path, mend="name each canary once")
     if min(rows) < 0:
         raise InputError(
             f"{sum(row < 0 for row in rows)} canaries are not among the ids of the scores",
             where=canaries.record.path,
             mend="score every canary",
         )
+    _require_deleted(loaded, scores, canaries, rows)
     mine = scores.release[rows]
     if scores.fleet.has("retrained"):
         # a model that was trained on a canary knows its coin: what it says must not enter a score
@@ -141,6 +142,39 @@ def audit_given_coins(loaded: LoadedSpec, scores: Scores, plan: Plan) -> Request
         if free.any():
             mine = _in_deviations(mine, scores.fleet.get("retrained")[free][:, rows])
     return judged(canaries, mine, plan)
+
+
+def _require_deleted(loaded: LoadedSpec, scores: Scores, canaries: Canaries, rows: list[int]) -> None:
+    """The coins are a test of this request where what they planted is deleted by it, and what they did not was never there.
+
+    Raises:
+        InputError: a planted canary that the request does not name, one that was not planted and is named, or is among the records.
+    """
+    from certify.gate.audits.request_part import forgotten_of
+
+    if not np.isin(canaries.planted, (0, 1)).all():
+        return  # no coins at all, which is said where they are read
+    planted = np.asarray(canaries.planted).astype(bool)
+    named = np.isin(np.asarray(rows), forgotten_of(loaded, scores)[0])
+    known = set(_ids_of_data(loaded, scores).tolist())
+    here = np.array([key in known for key in canaries.arrays["ids"].tolist()])
+    found = (
+        (planted & ~named, "planted canaries are not in the forget list", "delete every canary whose coin shows 1"),
+        (~planted & named, "canaries that were not planted are in the forget list", "take those whose coin shows 0 off it"),
+        (~planted & here, "canaries that were not planted are among the records", "train on none whose coin shows 0"),
+    )  # fmt: skip
+    for wrong, what, mend in found:
+        if wrong.any():
+            raise InputError(f"{np.count_nonzero(wrong)} of {len(rows)} {what}", where=canaries.record.path, mend=mend)
+
+
+def _ids_of_data(loaded: LoadedSpec, scores: Scores) -> AnyArray:
+    """The ids of the records, where the data is at hand; the scores file in its place has canaries that never were among them."""
+    path = Path(loaded.resolve(loaded.spec.data.path))
+    if path.suffix != ".npz" or not path.is_file():
+        return np.zeros(0)
+    arrays, record = read_arrays(path)
+    return np.zeros(0) if record.sha256 == scores.record.sha256 else arrays.get("ids", np.zeros(0))
 
 
 def judged(canaries: Canaries, scores: FloatArray, plan: Plan) -> RequestAudit:
@@ -151,8 +185,7 @@ def judged(canaries: Canaries, scores: FloatArray, plan: Plan) -> RequestAudit:
     """
     try:
         coins, chance = as_coins(canaries.planted, canaries.probability)
-        order = stream(int(canaries.record.sha256[:12], 16), "order of the canaries").permutation(coins.size)
-        found = by_betting(coins[order], as_scores(scores, coins.size)[order], chance[order])
+        found = by_betting(coins, as_scores(scores, coins.size), chance, seed=int(canaries.record.sha256[:12], 16))
     except InputError as error:
         raise InputError(error.what, where=f"{canaries.record.path}: {error.where}", mend=error.mend) from None
     confidence = 1 - plan.alpha / plan.findings

@@ -89,8 +89,10 @@ class Early:
     def settles(self, found: FleetAudit) -> bool:
         """Whether more models would change nothing: something fails, and will whatever p-values are still to come."""
         own = sum(plays(attack, game) for attack in self.plan.membership for game in self.plan.games)
-        others = own * (self.plan.slices - 1) + len(self.plan.request) + self.plan.coins
-        failed = any(one.verdict is Verdict.FAIL for one in settled(found.findings, self.plan.alpha, others=others))
+        kinds = [ATTACKS[name].kind for name in self.plan.request]
+        others = own * (self.plan.slices - 1) + kinds.count("relearning") + self.plan.coins
+        judged = settled(found.findings, self.plan.alpha, others=others, request="distance" in kinds)
+        failed = any(one.verdict is Verdict.FAIL for one in judged)
         # a control that few models leave open would have the failure refused
         return failed and all(control.ok for control in found.controls)
 

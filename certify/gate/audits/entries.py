@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from certify.attacks.audits.doing_nothing import EMPTY
+from certify.attacks.audits.doing_nothing import EMPTY, RUINED
 from certify.attacks.audits.findings import Control, Finding
 from certify.attacks.audits.membership import ENOUGH_MODELS
 from certify.core.rounding import format_lower, format_plain, format_upper
@@ -144,9 +144,12 @@ def _how_to_settle(one: Finding, fleet: Fleet | None) -> str:
 def _why_models_do_not_help(one: Finding) -> str | None:
     """What would settle a finding that more shadow models would not."""
     limitless = one.limit is not None and one.limit >= 1 and one.statistic.startswith("TPR")
+    beside = one.attack == "release-lira" or one.attack.endswith("-distance")
     unreachable = one.needed_models is None and one.statistic.startswith("epsilon")
     found = [
         (one.note.startswith(UNCONTROLLED), "give the original as well, the model before the deletion, as a control"),
+        (one.note.startswith(RUINED), "play the game retrain as well: audit.games"),
+        (beside and one.needed_models is not None, f"about {one.needed_models or 0:,} retrained models of this request would settle it: raise audit.replicates to so many, or name (in release.retrained) or score so many"),
         (one.attack == "release-lira", "so few forgotten records of one model cannot settle it: audit the method, with u-lira"),
         (one.attack.endswith("-distance") and one.value < 1, _NEARER),
         (one.attack.endswith("-distance"), "more retrained models narrow it: raise audit.replicates, or name more in release.retrained"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from certify.attacks.audits.doing_nothing import without_empty_passes
+from certify.attacks.audits.doing_nothing import without_empty_passes, without_passes_of_ruined
 from certify.attacks.audits.fleet import FleetAudit, audit_fleet
 from certify.attacks.observations import Cell, Observations
 from certify.core.arrays import IntArray
@@ -44,7 +44,8 @@ def play(seen: Seen, name: str, observations: Observations) -> None:
 
 
 def _keep(seen: Seen, name: str, observations: Observations, found: FleetAudit) -> None:
-    seen.fleets[name] = (observations, without_empty_passes(found, observations, seen.levels, seen.plan.rates))
+    left = without_empty_passes(found, observations, seen.levels, seen.plan.rates)
+    seen.fleets[name] = (observations, without_passes_of_ruined(left, _games(seen, name)))
     seen.left_out += found.left_out
 
 

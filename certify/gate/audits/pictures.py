@@ -7,7 +7,7 @@ import numpy as np
 
 from certify.attacks.audits.findings import Curve
 from certify.attacks.audits.membership import Membership, epsilon_ceiling
-from certify.attacks.audits.ranking import rank_records
+from certify.attacks.audits.ranking import LEAST_A_SIDE, Ranking, rank_records
 from certify.attacks.observations import Observations
 from certify.attacks.registry import ATTACKS
 from certify.attacks.relearning import Curve as Relearning
@@ -124,9 +124,15 @@ def _ranking(observations: Observations, game: Game, rows: IntArray, name: str) 
         confidence=found.confidence,
         records=records,
         null_rejected=None if null is None else null.rejected,
-        note="Each record is tested by Welch's t over models.",
+        note=f"Each record is tested by Welch's t over models{_left_out(found)}.",
         slice=name,
     )
+
+
+def _left_out(found: Ranking) -> str:
+    """Records that had too few models to be ranked."""
+    few = f"fewer than {LEAST_A_SIDE} models on a side"
+    return f"; {found.left_out:,} records with {few} left out" if found.left_out else ""
 
 
 def distances(seen: Seen) -> Iterable[parts.DistanceFinding]:

@@ -5,11 +5,13 @@ import hashlib
 import numpy as np
 
 from certify.core.arrayfiles import record_of
-from certify.core.arrays import AnyArray
+from certify.core.arrays import AnyArray, IntArray
 from certify.core.errors import InputError
 from certify.core.files import FileRecord, is_file, open_input, read_text
 from certify.data.dataset import Dataset, parse_ids
+from certify.gate.audits.scores import Scores
 from certify.gate.audits.seen import Seen
+from certify.gate.load import LoadedSpec
 from certify.reports.schema import FileDigest, Request
 
 
@@ -61,11 +63,7 @@ def _of_scores(seen: Seen) -> Request:
     """Scores made elsewhere name records by id; the data itself is not needed, and is digested where it is there."""
     assert seen.scores is not None
     fleet, given = seen.scores.fleet, seen.loaded.spec.data
-    path = seen.loaded.resolve(given.forget)
-    text, record = read_text(path)
-    dataset = Dataset(np.zeros((fleet.records, 1)), np.zeros(fleet.records), fleet.ids, where=seen.scores.record.path)
-    # scores of one fixed request may be of the forgotten records alone
-    forgotten = parse_ids(text.splitlines(), dataset, str(path), all_may_go=seen.scores.fixed)
+    forgotten, record = forgotten_of(seen.loaded, seen.scores)
     data = seen.loaded.resolve(given.path)
     if not is_file(data):
         raise InputError(
@@ -85,6 +83,20 @@ def _of_scores(seen: Seen) -> Request:
         retained_digest=hashlib.sha256("\n".join(sorted(map(str, kept.tolist()))).encode()).hexdigest(),
         copies_retained=0,
     )
+
+
+def forgotten_of(loaded: LoadedSpec, scores: Scores) -> tuple[IntArray, FileRecord]:
+    """Positions in a scores file of the records that the spec's request names, and the file of the request.
+
+    Raises:
+        InputError: an id that the scores do not know.
+    """
+    path = loaded.resolve(loaded.spec.data.forget)
+    text, record = read_text(path)
+    fleet = scores.fleet
+    dataset = Dataset(np.zeros((fleet.records, 1)), np.zeros(fleet.records), fleet.ids, where=scores.record.path)
+    # scores of one fixed request may be of the forgotten records alone
+    return parse_ids(text.splitlines(), dataset, str(path), all_may_go=scores.fixed), record
 
 
 def _digest(record: FileRecord) -> FileDigest:

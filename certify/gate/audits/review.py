@@ -1,5 +1,7 @@
 """The model under review and retrained models of its very request, loaded and compared."""
 
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -7,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import softmax
 
-from certify.attacks.audits.findings import Finding
+from certify.attacks.audits.findings import Finding, RequestAudit
 from certify.attacks.audits.request import (
-    RequestAudit,
     Start,
     audit_distances,
     audit_release,
@@ -22,7 +23,7 @@ from certify.attacks.registry import ATTACKS
 from certify.attacks.relearning import Curve, relearn
 from certify.attacks.scores.phi import phi
 from certify.core.arrays import FloatArray, IntArray
-from certify.core.errors import TooLittlePowerError
+from certify.core.errors import InputError, TooLittlePowerError
 from certify.core.files import FileRecord
 from certify.core.streams import stream
 from certify.gate.audits.plan import Plan
@@ -33,6 +34,8 @@ from certify.models.networks import Bench, Network, State
 from certify.models.networks.losses import class_logits, loss_named
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from certify.gate.audits.observe import Fleets
 
 _PASSES = 5
@@ -83,8 +86,10 @@ class Review:
                 raise TooLittlePowerError(
                     error.what, where=f"{loaded.path}: release.retrained", mend="name more"
                 ) from None
+            digests: list[str] = []
             named = (filled(loaded, inputs.build, name, "release.retrained")[0] for name in release.retrained)
-            retrained = State.gather(named, len(release.retrained))
+            retrained = State.gather(_noted(named, digests), len(release.retrained))
+            _require_own(digests, module, f"{loaded.path}: release.retrained")
         else:
             retrained = fleets.of_this_request()
         coupled = None
@@ -150,17 +155,21 @@ class Review:
         )
 
     def _distances(self, name: str, plan: Plan, given: AuditSpec) -> RequestAudit:
-        confidence, start = 1 - plan.alpha, None
+        confidence, start, other = 1 - plan.alpha, None, None
         if name == "function-distance":
             measure = partial(self._predictions, confidence)
         else:
             start = self._start(confidence)
-            references = self.retrained if self.coupled is None or start is None or not start.shared else self.coupled
+            references = self.retrained
+            if self.coupled is not None and start is not None:
+                references, rest = (self.coupled, self.retrained) if start.shared else (self.retrained, self.coupled)
+                other = weight_distances(self.released, rest, metrics=_DISTANCES[:1], confidence=confidence)[0]
             measure = partial(_weights, references, confidence)
         found = measure(self.released)
         twins = [] if self.original is None else measure(self.original)
         by_part = {(one.name, one.part): one for one in twins}
-        return audit_distances(name, found, by_part, limit=given.max_distance_ratio, confidence=confidence, start=start)
+        limit = given.max_distance_ratio
+        return audit_distances(name, found, by_part, limit=limit, confidence=confidence, start=start, other=other)
 
     def _start(self, confidence: float) -> Start | None:
         """Whether the model under review began with the initial weights, seen from models that did."""
@@ -195,6 +204,33 @@ class Review:
         mine, null = float(self.curves["unlearned"].area[0]), self.curves["retrained"].area
         spread = float(np.std(null, ddof=1))
         return [RequestAudit((_relearning_finding(mine, null, spread, plan),), ())]
+
+
+def _noted(modules: Iterable["nn.Module"], digests: list[str]) -> Iterator["nn.Module"]:
+    """The modules, one after the other, with their digests put down."""
+    for module in modules:
+        digests.append(_digest(module))
+        yield module
+
+
+def _require_own(digests: Sequence[str], released: "nn.Module", where: str) -> None:
+    """Copies of one model are one model: counted as several they would have no spread, and anything else would be the odd one out.
+
+    Raises:
+        InputError: two retrained models have the same weights, or one has those of the model under review.
+    """
+    copies = len(digests) - len(set(digests))
+    if copies:
+        raise InputError(f"{copies} of {len(digests)} models repeat another one", where=where, mend="name each once")
+    if _digest(released) in digests:
+        raise InputError("has the model under review", where=where, mend="name models of other training runs alone")
+
+
+def _digest(module: "nn.Module") -> str:
+    found = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        found.update(name.encode() + value.detach().cpu().double().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _weights(references: State, confidence: float, state: State) -> list[Any]:

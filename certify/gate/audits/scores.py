@@ -31,6 +31,8 @@ class Scores:
         original: phi of the model before the deletion, (N,), if given.
         record: the file by its digest.
         fixed: whether every model forgot the same records.
+        cut: where one request's worlds have different numbers of models, which array the others are cut to; None where nothing is cut.
+        retrained: of one request, phi of all retrained models that there are, (J, N), for the model under review.
     """
 
     fleet: Observations
@@ -38,6 +40,8 @@ class Scores:
     original: FloatArray | None
     record: FileRecord
     fixed: bool
+    cut: str | None = None
+    retrained: FloatArray | None = None
 
 
 def read_scores(path: Path, scale: str) -> Scores:
@@ -77,29 +81,31 @@ def _assembled(arrays: dict[str, AnyArray], record: FileRecord, scale: str) -> S
         raise InputError("has no array 'unlearned'", mend=_MEND)
     ids = arrays.get("ids", np.arange(0))
     fixed = "assignment" not in arrays
+    retrained = worlds.get("retrained", {}).get("phi") if fixed else None
     if fixed:
-        worlds, assignment = _same_request(worlds)
+        worlds, assignment, cut = _same_request(worlds)
     else:
-        assignment = _cells(arrays["assignment"])
+        assignment, cut = _cells(arrays["assignment"]), None
     fleet = Observations(assignment, worlds, ids)
     for world in worlds:
-        _require_distinct(world, fleet)
+        _require_distinct(world, fleet.get(world) if fleet.has(world) else np.zeros((0, 0)))
+    if retrained is not None:
+        _require_distinct("retrained", retrained)
     single = {
         name: None if name not in arrays else _one_model(name, _numbers(name, arrays[name], scale), fleet.records)
         for name in ("release", "release_original")
     }
-    return Scores(fleet, single["release"], single["release_original"], record, fixed)
+    return Scores(fleet, single["release"], single["release_original"], record, fixed, cut, retrained)
 
 
-def _require_distinct(world: str, fleet: Observations) -> None:
+def _require_distinct(world: str, rows: FloatArray) -> None:
     """Copies of a model are one model: counted as many they would make an interval as narrow as one likes.
 
     Raises:
         InputError: two rows say the same of every record (of eight or more, so that it is no accident).
     """
-    rows = fleet.get(world) if fleet.has(world) else np.zeros((0, 0))
     distinct = len({row.tobytes() for row in rows})
-    if fleet.records >= _ACCIDENTS and distinct < len(rows):
+    if rows.shape[1] >= _ACCIDENTS and distinct < len(rows):
         raise InputError(
             f"{world} has {len(rows)} rows, and {len(rows) - distinct} repeat another one",
             mend="give each model a training of its own: copies of one, and a deterministic method on one checkpoint, are one model",
@@ -129,7 +135,9 @@ def _one_model(name: str, values: FloatArray, records: int) -> FloatArray:
     return values
 
 
-def _same_request(worlds: dict[str, dict[str, FloatArray]]) -> tuple[dict[str, dict[str, FloatArray]], AnyArray]:
+def _same_request(
+    worlds: dict[str, dict[str, FloatArray]],
+) -> tuple[dict[str, dict[str, FloatArray]], AnyArray, str | None]:
     """Worlds of as many models each, all of which forgot every record; spare retrained models become ``again``."""
     for world, found in worlds.items():
         for name, array in found.items():
@@ -142,6 +150,14 @@ def _same_request(worlds: dict[str, dict[str, FloatArray]]) -> tuple[dict[str, d
         worlds = {**worlds, "again": {name: array[models : 2 * models] for name, array in retrained.items()}}
         counts["again"] = models
     models = min(models, counts.get("again", models))
+    shortest = min(counts, key=lambda world: counts[world])
+    longest = max(counts, key=lambda world: counts[world])
+    why = f"{_rows(shortest, counts)} and {_rows(longest, counts)}: the others are cut to {models}"
     cut = {world: {name: array[:models] for name, array in found.items()} for world, found in worlds.items()}
     records = worlds["unlearned"]["phi"].shape[1]
-    return cut, np.full((models, records), int(Cell.FORGET), dtype=np.int8)
+    all_forgotten = np.full((models, records), int(Cell.FORGET), dtype=np.int8)
+    return cut, all_forgotten, why if counts[longest] > models else None
+
+
+def _rows(world: str, counts: dict[str, int]) -> str:
+    return f"{world!r} has {counts[world]:,} {'row' if counts[world] == 1 else 'rows'}"

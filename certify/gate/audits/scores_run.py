@@ -1,11 +1,14 @@
 """The audit of scores made elsewhere: nothing is trained or loaded."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 
+from certify.attacks.audits.findings import RequestAudit
 from certify.attacks.audits.membership import ENOUGH_MODELS
-from certify.attacks.audits.request import RequestAudit, audit_release
+from certify.attacks.audits.request import audit_release
 from certify.attacks.observations import Cell, Observations
 from certify.core.errors import TooLittlePowerError
 from certify.gate.audits.coins import audit_given_coins
@@ -29,6 +32,8 @@ def look_at_scores(seen: Seen, given: AuditSpec) -> None:
     assert given.scores is not None
     scores = read_scores(seen.loaded.resolve(given.scores), given.scale)
     seen.source, seen.scores = "scores", scores
+    if scores.cut is not None:
+        seen.notes.append(f"scores: {scores.cut}")
     release = seen.loaded.spec.release
     seen.method = release.unlearner or "a method that is not named"
     if seen.plan.membership:
@@ -37,22 +42,29 @@ def look_at_scores(seen: Seen, given: AuditSpec) -> None:
         seen.left_out += [f"the game {game}: {reason}" for game, reason in reasons.items() if reason is not None]
         if games:
             seen.plan = replace(seen.plan, games=games)
-            _play_scores(seen, scores)
+            with _naming(scores):
+                play(seen, "all", scores.fleet)
     for name in seen.plan.request:
-        if name == "release-lira" and scores.release is not None and scores.fixed and scores.fleet.has("retrained"):
-            seen.request.append(_release(seen, scores.release, scores.fleet.get("retrained"), scores.original))
+        if name == "release-lira" and scores.release is not None and scores.retrained is not None:
+            with _naming(scores):
+                seen.request.append(_release(seen, scores.release, scores.retrained, scores.original))
         else:
             seen.left_out.append(f"{name}: the scores do not hold what it needs")
     if seen.plan.coins:
         seen.request.append(audit_given_coins(seen.loaded, scores, seen.plan))
 
 
-def _play_scores(seen: Seen, scores: Scores) -> None:
+@contextmanager
+def _naming(scores: Scores) -> Iterator[None]:
+    """Too few models are said of the scores file, with the array that is to blame."""
     try:
-        play(seen, "all", scores.fleet)
+        yield
     except TooLittlePowerError as error:
         mend = f"score {ENOUGH_MODELS} models of each world or more"
-        raise TooLittlePowerError(error.what, where=scores.record.path, mend=mend) from None
+        what = error.what if scores.cut is None else f"{error.what} ({scores.cut})"
+        if scores.cut is not None and scores.cut.startswith("'original' has 1 row "):
+            mend += "; the one model before the deletion is release_original"
+        raise TooLittlePowerError(what, where=scores.record.path, mend=mend) from None
 
 
 def _cannot_be_played(fleet: Observations, game: str) -> str | None:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from certify.attacks.audits.findings import Control, Finding
+from certify.attacks.audits.exchangeable import together
+from certify.attacks.audits.findings import Control, Finding, RequestAudit
 from certify.attacks.audits.fleet import FleetAudit
 from certify.attacks.audits.judge import settled
 from certify.attacks.audits.membership import Levels
-from certify.attacks.audits.request import RequestAudit
 from certify.attacks.observations import Observations
 from certify.gate.audits.plan import Plan
 from certify.gate.audits.scores import Scores
@@ -73,8 +73,11 @@ class Seen:
     def findings(self) -> list[Finding]:
         """All of them, corrected for how many there are."""
         found = [one for _, audit in self.fleets.values() for one in audit.findings]
-        found += [one for part in self.request for one in part.findings]
-        return settled(found, self.plan.alpha)
+        request = together(self.request)
+        found += [one for part in request for one in part.findings]
+        pools = [(part.findings, part.pool) for part in request if part.odd_one_out]
+        retrained = {one.attack: len(pool) - 1 for found_of, pool in pools if pool is not None for one in found_of}
+        return settled(found, self.plan.alpha, retrained=retrained)
 
     @property
     def controls(self) -> list[Control]:

@@ -11,6 +11,7 @@ from certify.attacks.statistics import coin_betting, coin_flip
 from certify.attacks.statistics.coin_flip import SetLevel
 from certify.core.bounds import LowerBound
 from certify.core.errors import ArgumentError, InputError
+from certify.core.streams import stream
 from certify.privacy import gaussian
 
 ALPHA = 0.1
@@ -240,3 +241,26 @@ def test_no_coins_and_too_many_guesses_are_refused() -> None:
         coin_flip.draw_coins(0)
     with pytest.raises(ArgumentError):
         coin_flip.guess_extremes(np.zeros(4), 3, 2)
+
+
+@pytest.mark.parametrize("form", ["guesses", "top", "betting"])
+def test_an_order_that_knows_the_coins_wins_nothing(form: str) -> None:
+    """The planted canaries stand first, and the scores are those of a model that knows nothing, or all the same."""
+    generator, alarms = np.random.default_rng(21), 0
+    for k in range(60):
+        bits = np.sort(generator.random(64) < 0.5)[::-1]
+        scores = generator.integers(0, 2, 64).astype(float) if k % 2 else np.zeros(64) + k
+        alarms += FORMS[form](bits, scores, 0.5).refutes(0.0, 0.0, 1 - ALPHA)
+    assert alarms <= most(60, ALPHA)
+    bits = np.sort(generator.random(64) < 0.5)[::-1]
+    if form == "betting":  # the same twice; a seed or an order of one's own where it was drawn before the coins
+        scores = generator.normal(size=64)
+        assert coin_betting.by_betting(bits, scores) == coin_betting.by_betting(bits, scores)
+        drawn = stream(5, "order of the canaries").permutation(64)
+        assert coin_betting.by_betting(bits, scores, seed=5) == coin_betting.by_betting(bits, scores, order=drawn)
+        with pytest.raises(InputError, match="order"):
+            coin_betting.by_betting(bits, scores, order=np.zeros(64, dtype=int))
+    else:
+        ties = [coin_flip.guess_extremes(np.zeros(64), 16, 16, seed=seed) for seed in (1, 1, 2)]
+        assert np.array_equal(ties[0], ties[1])
+        assert not np.array_equal(ties[0], ties[2])
