@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from certify.core.rounding import format_plain
 from certify.reports.audit_games import distance_label, part_label
@@ -284,7 +284,9 @@ def _relearning_figure(item: RelearningCurve, name: str) -> str:
     def paint(axes: "Axes") -> None:
         for (world, band), (color, dashed) in zip(drawn.items(), _tones(list(drawn)), strict=True):
             low, middle, high = (_drawn(column) for column in (band.lower, band.mean, band.upper))
-            behind = {"linewidth": 3.2, "zorder": 1.8} if world == "original" else {}  # lines may lie on one another
+            behind: dict[str, Any] = (
+                {"linewidth": 3.2, "zorder": 1.8} if world == "original" else {}
+            )  # lines may lie on one another
             axes.plot(item.passes, middle, color=color, linestyle=_DASHED if dashed else "-", label=world, **behind)
             axes.fill_between(item.passes, low, high, color=color, alpha=0.18, linewidth=0)
         axes.set_xlabel("passes over the retained records")

@@ -25,6 +25,8 @@ block = 8
 
 
 BROKEN = """
+from torch import nn
+
 
 class Logs(nn.Module):
     def forward(self, x):
@@ -32,7 +34,7 @@ class Logs(nn.Module):
 
 
 def build_logs():
-    return nn.Sequential(build(), Logs())
+    return nn.Sequential(nn.Linear(64, 10), Logs())
 
 
 def build_plain():
@@ -180,9 +182,8 @@ def test_a_model_that_is_not_finite_from_the_start_is_not_blamed_on_the_learning
     put(spec, 'original = "original.safetensors"\n', "")
     put(spec, 'initial = "initial.safetensors"\n', "")
     put(spec, 'test = "test.npz"\n', "")
-    code = spec.with_name("certify_test_net.py")
-    code.write_text(code.read_text() + BROKEN)
-    put(spec, "certify_test_net:build", f"certify_test_net:{name}")
+    spec.with_name("certify_broken_net.py").write_text(BROKEN)
+    put(spec, "certify_test_net:build", f"certify_broken_net:{name}")
     with np.load(spec.with_name("train.npz")) as data:
         np.savez(spec.with_name("train.npz"), X=data["X"] * np.float32(scale), y=data["y"], ids=data["ids"])
     done = certify("audit", spec)
