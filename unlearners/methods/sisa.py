@@ -1,6 +1,7 @@
 """SISA: an ensemble trained on shards, slice by slice, from whose checkpoints the affected part is trained again."""
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -10,12 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from certify.core.arguments import require_type, shown
-from certify.core.arrays import IntArray
-from certify.core.errors import ConfigurationError, InputError
-from certify.core.streams import stream
-from certify.models.networks.batches import Batch
-from certify.models.networks.bench import Bench
-from certify.models.networks.losses import loss_named
+from certify.core.errors import BudgetExceededError, ConfigurationError, InputError
 from certify.models.networks.network import Network
 from certify.models.networks.recipe import Recipe
 from certify.models.networks.state import State
@@ -25,7 +21,8 @@ from certify.unlearners.networks.checkpoint import Checkpoint
 from certify.unlearners.networks.ensemble import joined
 from certify.unlearners.networks.fresh import fresh
 from certify.unlearners.networks.meter import NetworkMeter
-from certify.unlearners.networks.running import named_when_short, run_fleet
+from certify.unlearners.networks.replay import Shards, meter_of, replayed, shard_seed
+from certify.unlearners.networks.running import identity, named_when_short, run_fleet
 from certify.unlearners.networks.shards import SisaTask, made
 from certify.unlearners.networks.task import NetworkTask, device_named
 from certify.unlearners.task import ConvexTask, Request
@@ -84,12 +81,21 @@ class Sisa(Unlearner):
     slices: Annotated[int, Field(ge=1)] = 2
     epochs: Annotated[int, Field(ge=1)] | None = None
 
-    def prepare(self, task: NetworkTask, seed: int = 0) -> SisaTask:
+    def prepare(
+        self,
+        task: NetworkTask,
+        seed: int = 0,
+        *,
+        budget: Budget | None = None,
+        checkpoint: "Checkpoint | None" = None,
+    ) -> SisaTask:
         """Train the ensemble on all records.
 
         Args:
             task: records, architecture and recipe; the original's weights are not used.
             seed: root of assignment, initial weights and order. It is a secret of the trainer.
+            budget: limits on the training.
+            checkpoint: where to keep the training so that one that was killed goes on.
 
         Returns:
             The task of the ensemble, to be given to :meth:`forget`; ``model`` is the ensemble.
@@ -97,6 +103,7 @@ class Sisa(Unlearner):
         Raises:
             ConfigurationError: the loss is not cross-entropy, or there are more shards or slices than records.
             InputError: no recipe, a part that cannot be initialised, or a loss that stops being finite.
+            BudgetExceededError: the budget was used up.
         """
         if task.loss != "cross-entropy":
             raise ConfigurationError(
@@ -113,21 +120,19 @@ class Sisa(Unlearner):
                 )
         recipe = task.need_recipe()
         epochs = self._passes(recipe)
-        seeds = [_seed(seed, s) for s in range(self.shards)]
+        seeds = [shard_seed(seed, s) for s in range(self.shards)]
         start = fresh(task, seeds, device_named(task.device))
         alive = np.ones(len(task), dtype=bool)
         empty = made(task, (start,) * (self.slices + 1), alive, epochs=epochs, seed=seed, prepared=0)
-        X, y = task.tensors(start.device)
-        bench = Bench(
-            Network.of(task.model, trainable=task.trainable, backend=task.backend),
-            X,
-            y,
-            loss_named(task.loss),
-            name=self.name,
-        )
+        meter = meter_of(self.name, task, seeds, budget or Budget(), start.device)
+        if checkpoint is not None:
+            checkpoint.open({**identity(self, meter, start), "prepares": True}, start.device)
+            meter.checkpoint = checkpoint
         with named_when_short(self, task, 1):
-            states = _replayed(bench, empty, alive, [0] * self.shards, recipe)
-        return made(task, states, alive, epochs=epochs, seed=seed, prepared=bench.counts["gradients"])
+            states = replayed(Shards.of(meter, meter.network), empty, alive, [0] * self.shards, recipe)
+        if checkpoint is not None:
+            checkpoint.require_taken_up()
+        return made(task, states, alive, epochs=epochs, seed=seed, prepared=meter.counts["gradients"])
 
     def forget(
         self,
@@ -144,21 +149,24 @@ class Sisa(Unlearner):
         Args:
             task: what :meth:`prepare`, or an earlier result's ``state``, gave; any other task is prepared first.
             request: as for other methods; what was forgotten before is no member, whatever the request says.
-            budget: limits on the replay.
+            budget: limits on the replay, and on the preparation where there is one: on both together.
             seed: of the preparation of a task that was not prepared; otherwise not used.
             trajectory: return the ensemble after each stage.
-            checkpoint: not used: a replay that was killed is begun again; the state it starts from is never changed.
+            checkpoint: where to keep the replay so that one that was killed goes on; a preparation has its own (:meth:`prepare`).
 
         Raises:
             InputError: a record was forgotten before; ConfigurationError: the knobs are not those of the preparation.
         """
-        del checkpoint
         if isinstance(task, ConvexTask) or not hasattr(task, "held_out"):
             return super().forget(task, request, budget, seed)  # which refuses it
         require_type(request, Request, "request", "give a Request: Request.of(dataset, ids)")
         if budget is not None:
             require_type(budget, Budget, "budget", "give a Budget, or leave it out")
-        ready = task if isinstance(task, SisaTask) else self.prepare(task, seed)
+        begun = time.perf_counter()
+        ready = task if isinstance(task, SisaTask) else self.prepare(task, seed, budget=budget)
+        rest = budget or Budget()
+        if ready is not task:
+            rest = _rest(rest, ready.prepared, time.perf_counter() - begun)
         theirs = (ready.shards, ready.slices, ready.epochs)
         if theirs != (self.shards, self.slices, self._passes(ready.need_recipe())):
             raise ConfigurationError(
@@ -178,11 +186,19 @@ class Sisa(Unlearner):
         now = Request.at(ready, request.forgotten, np.flatnonzero(ready.alive))
         outbox: list[tuple[State, ...]] = []
         run = replace(ready, outbox=outbox)
-        result = run_fleet(self, run, [now], budget or Budget(), [ready.seed], None, trajectory=trajectory)[0]
+        try:
+            result = run_fleet(
+                self, run, [now], rest, [ready.seed], None, trajectory=trajectory, checkpoint=checkpoint
+            )[0]
+        except BudgetExceededError as error:
+            if ready is task:
+                raise
+            what = "the budget is used up before sisa was done, its preparation included"
+            raise BudgetExceededError(what, where=error.where, mend=error.mend) from None
         alive = ready.alive.copy()
         alive[now.forgotten] = False
         cost = ready.prepared + result.evidence.counts["gradients"]
-        after = made(ready, outbox[0], alive, epochs=ready.epochs, seed=ready.seed, prepared=cost)
+        after = made(ready, outbox[0], alive, epochs=ready.epochs, seed=ready.seed, prepared=cost, gone=ready.gone)
         evidence = replace(
             result.evidence,
             solver={**result.evidence.solver, "prepare_gradients": float(ready.prepared)},
@@ -239,9 +255,7 @@ class Sisa(Unlearner):
             for s in range(task.shards)
         ]
         network = Network.of(task.member, trainable=task.member_trainable, backend=task.backend)
-        bench = _Shards(network, meter.X, meter.y, meter.loss, name=meter.name, counts=meter.counts, meter=meter)
-        bench.traces = meter.traces
-        states = _replayed(bench, task, alive, first, task.need_recipe())
+        states = replayed(Shards.of(meter, network), task, alive, first, task.need_recipe())
         task.outbox.append(states)
         meter.warn_of_lone_records(network)
         trained = [len(rows) > 0 for rows in after[-1]]
@@ -252,45 +266,11 @@ class Sisa(Unlearner):
         return joined(states[-1], trained)
 
 
-@dataclass
-class _Shards(Bench):
-    """The members' bench: what they read and spend goes to the ensemble's meter."""
-
-    meter: Any = None
-
-    def charge(self, kind: str, amount: int) -> None:
-        self.meter.charge(kind, amount)
-
-    def reads(self, batch: Batch) -> None:
-        rows = batch.indices[batch.weights > 0][None]
-        self.meter.reads(replace(batch, indices=rows, weights=rows.new_ones(rows.shape).double()))
-
-
-def _replayed(
-    bench: Bench, task: SisaTask, alive: "np.ndarray[Any, np.dtype[np.bool_]]", first: Sequence[int], recipe: Recipe
-) -> tuple[State, ...]:
-    """The checkpoints after each shard s repeats the stages from ``first[s]`` on the records that are left."""
-    stages = task.stages(alive)
-    own = replace(recipe, epochs=task.epochs)
-    states = [task.checkpoints[0].to(bench.device)]
-    for r, records in enumerate(stages):
-        now = [s for s in range(task.shards) if first[s] <= r]
-        states.append(_stage(bench, task, states[-1], r, now, records, own))
-    return tuple(states)
-
-
-def _stage(
-    bench: Bench, task: SisaTask, state: State, r: int, now: Sequence[int], records: Sequence[IntArray], recipe: Recipe
-) -> State:
-    """The checkpoint after stage r: the old one for shards that are not concerned."""
-    kept = task.checkpoints[r + 1].to(bench.device)
-    if not now:
-        return kept
-    bench.seeds = tuple(_seed(task.seed, s) for s in now)
-    trained = bench.train(state.pick(now), [records[s] for s in now], recipe, name=f"sisa/{r}")
-    place = {s: position for position, s in enumerate(now)}
-    return State.join([trained.pick([place[s]]) if s in place else kept.pick([s]) for s in range(task.shards)])
-
-
-def _seed(seed: int, shard: int) -> int:
-    return int(stream(seed, f"sisa/shard/{shard}").integers(2**62))
+def _rest(budget: Budget, gradients: int, seconds: float) -> Budget:
+    """What a preparation has left for the replay."""
+    own, time_left = budget.sample_gradients, budget.seconds
+    return replace(
+        budget,
+        sample_gradients=None if own is None else max(0, own - gradients),
+        seconds=None if time_left is None else max(0.0, time_left - seconds),
+    )
