@@ -1,7 +1,6 @@
 """SISA: an ensemble trained on shards, slice by slice, from whose checkpoints the affected part is trained again."""
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -34,8 +33,8 @@ _REASON = (
 
 
 _UNPREPARED = (
-    "the task was not prepared: an ensemble was trained on all records first, and the result is that ensemble,"
-    " not a model of the original's architecture"
+    "the task was not prepared: an ensemble was trained on all records first (its work is in the counts, what it read is not), and"
+    " the result is that ensemble, not a model of the original's architecture"
 )
 
 
@@ -105,6 +104,12 @@ class Sisa(Unlearner):
             InputError: no recipe, a part that cannot be initialised, or a loss that stops being finite.
             BudgetExceededError: the budget was used up.
         """
+        return self._prepared(task, seed, budget or Budget(), checkpoint)[0]
+
+    def _prepared(
+        self, task: NetworkTask, seed: int, budget: Budget, checkpoint: "Checkpoint | None"
+    ) -> tuple[SisaTask, NetworkMeter]:
+        """The ensemble's task, and what its training cost."""
         if task.loss != "cross-entropy":
             raise ConfigurationError(
                 f"the mean of probabilities needs classes, and the loss is {task.loss}",
@@ -124,7 +129,7 @@ class Sisa(Unlearner):
         start = fresh(task, seeds, device_named(task.device))
         alive = np.ones(len(task), dtype=bool)
         empty = made(task, (start,) * (self.slices + 1), alive, epochs=epochs, seed=seed, prepared=0)
-        meter = meter_of(self.name, task, seeds, budget or Budget(), start.device)
+        meter = meter_of(self.name, task, seeds, budget, start.device)
         if checkpoint is not None:
             checkpoint.open({**identity(self, meter, start), "prepares": True}, start.device)
             meter.checkpoint = checkpoint
@@ -132,7 +137,7 @@ class Sisa(Unlearner):
             states = replayed(Shards.of(meter, meter.network), empty, alive, [0] * self.shards, recipe)
         if checkpoint is not None:
             checkpoint.require_taken_up()
-        return made(task, states, alive, epochs=epochs, seed=seed, prepared=meter.counts["gradients"])
+        return made(task, states, alive, epochs=epochs, seed=seed, prepared=meter.counts["gradients"]), meter
 
     def forget(
         self,
@@ -162,11 +167,11 @@ class Sisa(Unlearner):
         require_type(request, Request, "request", "give a Request: Request.of(dataset, ids)")
         if budget is not None:
             require_type(budget, Budget, "budget", "give a Budget, or leave it out")
-        begun = time.perf_counter()
-        ready = task if isinstance(task, SisaTask) else self.prepare(task, seed, budget=budget)
-        rest = budget or Budget()
-        if ready is not task:
-            rest = _rest(rest, ready.prepared, time.perf_counter() - begun)
+        limits, before = budget or Budget(), None
+        if isinstance(task, SisaTask):
+            ready = task
+        else:
+            ready, before = self._prepared(task, seed, limits, None)
         theirs = (ready.shards, ready.slices, ready.epochs)
         if theirs != (self.shards, self.slices, self._passes(ready.need_recipe())):
             raise ConfigurationError(
@@ -186,15 +191,7 @@ class Sisa(Unlearner):
         now = Request.at(ready, request.forgotten, np.flatnonzero(ready.alive))
         outbox: list[tuple[State, ...]] = []
         run = replace(ready, outbox=outbox)
-        try:
-            result = run_fleet(
-                self, run, [now], rest, [ready.seed], None, trajectory=trajectory, checkpoint=checkpoint
-            )[0]
-        except BudgetExceededError as error:
-            if ready is task:
-                raise
-            what = "the budget is used up before sisa was done, its preparation included"
-            raise BudgetExceededError(what, where=error.where, mend=error.mend) from None
+        result = self._after(run, now, limits, before, trajectory=trajectory, checkpoint=checkpoint)
         alive = ready.alive.copy()
         alive[now.forgotten] = False
         cost = ready.prepared + result.evidence.counts["gradients"]
@@ -202,8 +199,13 @@ class Sisa(Unlearner):
         evidence = replace(
             result.evidence,
             solver={**result.evidence.solver, "prepare_gradients": float(ready.prepared)},
-            warnings=(*result.evidence.warnings, *(() if ready is task else (_UNPREPARED,))),
         )
+        if before is not None:
+            evidence = replace(
+                evidence,
+                counts={kind: count + before.counts[kind] for kind, count in evidence.counts.items()},
+                warnings=(*evidence.warnings, _UNPREPARED),
+            )
         return replace(result, state=after, evidence=evidence)
 
     def forget_fleet(
@@ -237,6 +239,26 @@ class Sisa(Unlearner):
             for request, seed in zip(requests, seeds, strict=True)
         ]
 
+    def _after(
+        self,
+        run: SisaTask,
+        now: Request,
+        budget: Budget,
+        before: NetworkMeter | None,
+        *,
+        trajectory: bool,
+        checkpoint: "Checkpoint | None",
+    ) -> Result:
+        """The replay, with what a preparation before it left of the budget."""
+        rest = budget if before is None else _rest(budget, before)
+        try:
+            return run_fleet(self, run, [now], rest, [run.seed], None, trajectory=trajectory, checkpoint=checkpoint)[0]
+        except BudgetExceededError as error:
+            if before is None:
+                raise
+            what = "the budget is used up before sisa was done, its preparation included"
+            raise BudgetExceededError(what, where=error.where, mend=error.mend) from None
+
     def _passes(self, recipe: Recipe) -> int:
         """In each stage."""
         return self.epochs or math.ceil(2 * recipe.epochs / (self.slices + 1))
@@ -266,11 +288,11 @@ class Sisa(Unlearner):
         return joined(states[-1], trained)
 
 
-def _rest(budget: Budget, gradients: int, seconds: float) -> Budget:
+def _rest(budget: Budget, spent: NetworkMeter) -> Budget:
     """What a preparation has left for the replay."""
     own, time_left = budget.sample_gradients, budget.seconds
     return replace(
         budget,
-        sample_gradients=None if own is None else max(0, own - gradients),
-        seconds=None if time_left is None else max(0.0, time_left - seconds),
+        sample_gradients=None if own is None else own - spent.counts["gradients"],
+        seconds=None if time_left is None else max(0.0, time_left - spent.seconds),
     )

@@ -39,8 +39,10 @@ def pack(head: dict[str, Any], states: Sequence[State]) -> bytes:
     """The file's bytes."""
     from safetensors.torch import save
 
-    text = json.dumps({**head, "format": FORMAT, "digests": _digests(states)}, sort_keys=True)
-    return bytes(save(_tensors(states), {"certify": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}))
+    head = {**head, "format": FORMAT, "digests": _digests(states)}
+    # one entry: of several, safetensors writes now this one first, now that one, and equal states would be unequal files
+    text = json.dumps({"head": head, "sha256": _sha256(head)}, sort_keys=True)
+    return bytes(save(_tensors(states), {"certify": text}))
 
 
 def read(path: Path, digest: str | None = None) -> Saved:
@@ -56,11 +58,11 @@ def read(path: Path, digest: str | None = None) -> Saved:
     if digest is not None and record.sha256 != digest:
         raise InputError("has another digest than the one given", where=str(path), mend="it is not the file you saved")
     try:
-        notes = _notes(content)
-        head = json.loads(notes["certify"])
+        told = _told(content)
+        head = told["head"]
         if head["format"] != FORMAT and head["format"].startswith(_KIND):
             raise InputError("is a state of another version of sisa", where=str(path), mend="prepare anew")
-        fine = hashlib.sha256(notes["certify"].encode()).hexdigest() == notes["sha256"] and head["format"] == FORMAT
+        fine = _sha256(head) == told["sha256"] and head["format"] == FORMAT
         states = _states(parse(content), int(head["slices"]) + 1) if fine else ()
         fine = fine and head["digests"] == _digests(states) and states[0].models == int(head["shards"])
     except (SafetensorError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
@@ -90,15 +92,19 @@ def head_of(path: Path) -> dict[str, Any] | None:
         file.seek(0)
         content = file.read(8 + size)
     try:
-        head: dict[str, Any] = json.loads(_notes(content)["certify"])
+        head: dict[str, Any] = _told(content)["head"]
         return head if str(head["format"]).startswith(_KIND) else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _notes(content: bytes) -> dict[str, str]:
+def _told(content: bytes) -> dict[str, Any]:
     size = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + size])["__metadata__"]  # type: ignore[no-any-return]
+    return json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["certify"])  # type: ignore[no-any-return]
+
+
+def _sha256(head: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
 
 
 def _digests(states: Sequence[State]) -> list[str]:

@@ -235,20 +235,21 @@ def _release(seen: Seen, released: object, retrained: object, original: object) 
 def _look_at_networks(
     seen: Seen, given: AuditSpec, device: str | None, tell: Callable[[str], None], *, restart: bool
 ) -> None:
+    from certify.gate.audits.ensembles import method_at_work, read_audited
     from certify.gate.audits.forecast import expected, shown_seconds
-    from certify.gate.audits.method import Method, method_of
     from certify.gate.audits.observe import Fleets
     from certify.gate.audits.review import Review
-    from certify.gate.networks import read_network_inputs
 
     plan, release = seen.plan, seen.loaded.spec.release
     if plan.membership:
         require_models(given.models)  # too few are refused before any is trained
-    inputs = read_network_inputs(seen.loaded, device, needs_original=False)
+    inputs = read_audited(seen.loaded, device)
     seen.inputs = inputs
-    unlearner = method_of(seen.loaded) if plan.membership else None
-    method = None if unlearner is None else Method(unlearner, inputs.task)
-    seen.method = method.identity if method is not None else (release.unlearner or "a method that is not named")
+    seen.left_out += inputs.left_out
+    method = method_at_work(seen.loaded, inputs) if plan.membership else None
+    named = release.unlearner or "a method that is not named"
+    ensembles = None if inputs.ensembles is None else inputs.ensembles.replay
+    seen.method = next((one.identity for one in (method, ensembles) if one is not None), named)
     fleets = Fleets(seen.loaded, inputs, plan, method, tell, restart=restart)
     needs_retrained = bool(plan.request) or plan.coins
     if plan.membership or (needs_retrained and not release.retrained):
