@@ -58,6 +58,8 @@ class Sisa(Unlearner):
     What is forgotten is recorded as gone (``Result.state.alive``) and never read again. A task that was not prepared is prepared
     first, which trains on all its records. Accuracy falls as S grows.
 
+    On the command line ``--prepare`` trains the ensemble into ``release.original``, and a request replays from such a file alone.
+
     Args:
         shards: S.
         slices: R.
@@ -66,7 +68,7 @@ class Sisa(Unlearner):
 
     name: ClassVar[str] = "sisa"
     summary: ClassVar[str] = "an ensemble on shards and slices; exact deletion by replay from checkpoints"
-    needs: ClassVar[str] = "the training records and the recipe; training by its prepare"
+    needs: ClassVar[str] = "the training records and the recipe; training by its prepare (`certify unlearn --prepare`)"
     reference: ClassVar[str] = "Bourtoule et al. 2021"
     claim: ClassVar[Claim] = Claim.EXACT
     kinds: ClassVar[tuple[Kind, ...]] = ("network",)

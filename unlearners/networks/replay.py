@@ -36,8 +36,16 @@ class Shards(Bench):
     @classmethod
     def of(cls, meter: NetworkMeter, network: Network) -> "Shards":
         """For members of this structure."""
-        own = {"counts": meter.counts, "traces": meter.traces}
-        return cls(network, meter.X, meter.y, meter.loss, name=meter.name, meter=meter, **own)
+        return cls(
+            network,
+            meter.X,
+            meter.y,
+            meter.loss,
+            name=meter.name,
+            counts=meter.counts,
+            traces=meter.traces,
+            meter=meter,
+        )
 
     def charge(self, kind: str, amount: int) -> None:
         """Counted for the ensemble, whose budget it is."""

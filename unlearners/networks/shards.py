@@ -203,7 +203,7 @@ def made(
 def _ids(task: NetworkTask, which: np.ndarray[Any, np.dtype[np.bool_]] | None = None) -> list[Any]:
     """Ids of some records, or of all."""
     ids = np.arange(len(task)) if task.ids is None else np.asarray(task.ids)
-    return (ids if which is None else ids[which]).tolist()  # type: ignore[no-any-return]
+    return (ids if which is None else ids[which]).tolist()
 
 
 def _content(task: NetworkTask, alive: np.ndarray[Any, np.dtype[np.bool_]]) -> str:

@@ -220,9 +220,9 @@ def _training(loaded: LoadedSpec, inputs: NetworkInputs, released: SisaTask) -> 
     task, last = inputs.task, released.checkpoints[-1]
     moving = Network.of(task.model, trainable=task.trainable).trainable
     with torch.no_grad():
-        for name, value in task.model.named_parameters():
+        for name, parameter in task.model.named_parameters():
             if name not in moving:
-                value.copy_(last.parameters[name][0])
+                parameter.copy_(last.parameters[name][0])
     return Training(method, task.model, inputs.build, task.recipe, task.loss, task.trainable, task.device)
 
 
