@@ -82,7 +82,8 @@ def forget(
     warnings = [f"{path.name} holds what the forgotten records shaped: destroy it, and every copy, once this is in use"]
     if len(now) < len(forgotten):
         warnings.append(f"{len(forgotten) - len(now)} records of the forget set were forgotten before")
-    evidence = replace(result.evidence, warnings=(*result.evidence.warnings, *warnings))
+    # the seed is a secret, which evidence, made to be shown, need not hold: the state does
+    evidence = replace(result.evidence, warnings=(*result.evidence.warnings, *warnings), seed=None)
     return replace(result, evidence=evidence)
 
 

@@ -70,7 +70,7 @@ def test_request_after_request_is_the_ensemble_prepared_without_them_all(prepare
     assert (folder / "unlearned.safetensors").stat().st_mode & 0o077 == 0
     evidence = json.loads((folder / "unlearned.safetensors.evidence.json").read_text())
     assert evidence["knobs"] == {"shards": 3, "slices": 2, "epochs": 2}
-    assert evidence["claim"] == "exact"
+    assert (evidence["claim"], evidence["seed"]) == ("exact", None)  # the seed is a secret
     assert (evidence["reads"]["forget"]["records"], evidence["solver"]["shards_replayed"]) == (0, 3)
     assert evidence["model_sha256"] == read(folder / "unlearned.safetensors").record.sha256
     (folder / "ensemble.safetensors").unlink()

@@ -14,10 +14,12 @@ from wrong_labels import accuracies, after, mislabelled
 
 from certify import unlearners
 from certify.core.errors import ArgumentError, BudgetExceededError, ConfigurationError, InputError
-from certify.models.networks import Recipe
+from certify.models.networks import Recipe, State
 from certify.unlearners import Budget, Claim, Request
 from certify.unlearners.methods.sisa import Sisa
+from certify.unlearners.networks import shard_files
 from certify.unlearners.networks.checkpoint import Checkpoint
+from certify.unlearners.networks.shard_files import pack, read
 from certify.unlearners.networks.shards import assignment, load, save
 from certify.unlearners.networks.task import NetworkTask
 
@@ -407,3 +409,32 @@ def test_equal_states_are_equal_files(tmp_path):
     task = task_of()
     digests = {save(tmp_path / "state.safetensors", Sisa(shards=2, epochs=1).prepare(task)) for _ in range(4)}
     assert len(digests) == 1
+
+
+def test_a_state_that_is_whole_by_its_digests_and_makes_no_sense_is_one_line(tmp_path, monkeypatch):
+    path, task = tmp_path / "state.safetensors", task_of()
+    save(path, Sisa(shards=2, epochs=1).prepare(task))
+    saved = read(path)
+    first, *rest = saved.states
+    broken = first.with_parameters({"0.bias": torch.full_like(first.parameters["0.bias"], torch.nan)})
+    path.write_bytes(pack(saved.head, (broken, *rest)))
+    with pytest.raises(InputError, match="holds NaN or infinite numbers"):
+        load(path, task)
+    longer = first.with_parameters({"0.bias": torch.cat([first.parameters["0.bias"]] * 2)})
+    for states in ((longer, *rest), (*rest[:-1], State({}, first.parameters))):
+        monkeypatch.setattr(shard_files, "_digests", lambda _: [])
+        path.write_bytes(pack(saved.head, states))
+        with pytest.raises(InputError, match="is damaged"):
+            load(path, task)
+    monkeypatch.undo()
+    for name, value in (
+        ("shards", 3),
+        ("slices", 10**9),
+        ("seed", "-1"),
+        ("epochs", "many"),
+        ("gone", 7),
+        ("blank", "x"),
+    ):
+        path.write_bytes(pack({**saved.head, name: value}, saved.states))
+        with pytest.raises(InputError, match="is damaged"):
+            load(path, task)

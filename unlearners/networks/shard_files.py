@@ -64,11 +64,13 @@ def read(path: Path, digest: str | None = None) -> Saved:
             raise InputError("is a state of another version of sisa", where=str(path), mend="prepare anew")
         fine = _sha256(head) == told["sha256"] and head["format"] == FORMAT
         states = _states(parse(content), int(head["slices"]) + 1) if fine else ()
-        fine = fine and head["digests"] == _digests(states) and states[0].models == int(head["shards"])
+        fine = fine and _stacked(states, int(head["shards"])) and head["digests"] == _digests(states)
     except (SafetensorError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         raise InputError("is damaged, or no state of sisa", where=str(path), mend="prepare anew") from None
     if not fine:
         raise InputError("is damaged: a digest does not fit", where=str(path), mend="prepare anew")
+    if not all(bool(state.is_finite().all()) for state in states):
+        raise InputError("holds NaN or infinite numbers", where=str(path), mend="prepare anew")
     return Saved(head, states, record)
 
 
@@ -105,6 +107,13 @@ def _told(content: bytes) -> dict[str, Any]:
 
 def _sha256(head: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
+
+
+def _stacked(states: Sequence[State], shards: int) -> bool:
+    """Whether each stage has parameters, and each tensor as many entries as there are shards."""
+    trees = [tree for state in states for tree in (state.parameters, state.buffers)]
+    full = all(state.parameters for state in states)
+    return full and all(value.shape[0] == shards for tree in trees for value in tree.values())
 
 
 def _digests(states: Sequence[State]) -> list[str]:

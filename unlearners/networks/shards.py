@@ -115,7 +115,7 @@ def dump(task: SisaTask) -> bytes:
         "prepared": task.prepared,
         "records": _content(task, task.alive),
         "training": _training(task),
-        "gone": sorted({*task.gone, *(_tombstone(task.seed, one) for one in _ids(task, ~task.alive))}),
+        "gone": sorted({*task.gone, *_tombstones(task.seed, _ids(task, ~task.alive))}),
         "blank": _blank(task.member, task, task.checkpoints[0]),
     }
     return pack(head, task.checkpoints)
@@ -142,7 +142,7 @@ def taken_up(path: Path, saved: Saved, task: NetworkTask) -> SisaTask:
     try:
         head, seed = saved.head, int(saved.head["seed"])
         gone = tuple(str(one) for one in head["gone"])
-        alive = ~np.isin([_tombstone(seed, one) for one in _ids(task)], gone)
+        alive = ~np.isin(_tombstones(seed, _ids(task)), gone)
         foreign, otherwise = head["records"] != _content(task, alive), head["training"] != _training(task)
         numbers = {name: int(head[name]) for name in ("epochs", "prepared")}
         blank = [float(value) for value in head["blank"]]
@@ -215,10 +215,10 @@ def _content(task: NetworkTask, alive: np.ndarray[Any, np.dtype[np.bool_]]) -> s
     return total.hexdigest()
 
 
-def _tombstone(seed: int, identifier: object) -> str:
-    """What is kept of the id of a forgotten record: enough to know it again."""
+def _tombstones(seed: int, ids: Sequence[object]) -> list[str]:
+    """What is kept of the ids of forgotten records: enough to know them again."""
     key = stream(seed, "sisa/tombstones").bytes(32)
-    return hashlib.blake2b(repr(identifier).encode(), digest_size=16, key=key).hexdigest()
+    return [hashlib.blake2b(repr(one).encode(), digest_size=16, key=key).hexdigest() for one in ids]
 
 
 def _blank(member: nn.Module, task: NetworkTask, state: State) -> list[float]:
