@@ -69,6 +69,8 @@ def command(
                 f" {ready.prepared} gradients; wrote {path}",
                 err=True,
             )
+            if seed == 0:
+                click.echo("certify: warning: its seed is 0, and should be a secret: give --seed", err=True)
             click.echo(f"it is secret; a request goes on from it: `certify unlearn --method {method}`", err=True)
             return 0
         result, path = unlearn(spec, method, knobs, force=force, seed=seed, device=device, restart=restart)
