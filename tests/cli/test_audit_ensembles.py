@@ -107,6 +107,9 @@ def test_an_ensemble_that_says_it_forgot_and_did_not_is_caught(released, certify
     ready = METHOD.prepare(read_member_task(load_spec(released)), seed=7)
     alive = ready.alive.copy()
     alive[GONE] = False
+    put(released, '["release-lira", "function-distance", "parameter-distance", "relearning"]', '["function-distance"]')
+    put(released, "replicates = 5", "replicates = 9\nconfidence = 0.8")  # one in ten, by rank
+    assert audited(certify, released)[0] != 1  # the honest one
     save(released.with_name("unlearned.safetensors"), replace(ready, alive=alive))
     code, document = audited(certify, released)
     assert code == 1
