@@ -31,6 +31,12 @@ from certify.core.progress import progress_shown
 @click.option(
     "--device", metavar="NAME", help="For torch models, instead of [compute] device: cpu, cuda, cuda:1, auto."
 )
+@click.option(
+    "--prepare",
+    "prepares",
+    is_flag=True,
+    help="Forget nothing yet: train on all records what the method goes on from (sisa), and write release.original.",
+)
 @click.option("--restart", is_flag=True, help="Throw away what a run that was killed has left, instead of going on.")
 @click.option("--force", is_flag=True, help="Overwrite weights that are already there.")
 @click.option("--no-progress", is_flag=True, help="No progress bars.")
@@ -40,21 +46,33 @@ def command(
     settings: tuple[str, ...],
     seed: int,
     device: str | None,
+    prepares: bool,  # noqa: FBT001
     restart: bool,  # noqa: FBT001 - click's signature
     force: bool,  # noqa: FBT001
     no_progress: bool,  # noqa: FBT001
 ) -> int:
     """Unlearn the forget set of SPEC with a method, and write the weights named by release.model and their evidence.
 
-    Starts from release.original. Nothing is claimed about the result: `certify check` measures it. A run on a torch model
+    Starts from release.original. `--method sisa` goes on from an ensemble of its own there, which `--prepare` trains. Nothing is claimed about the result: `certify check` measures it. A run on a torch model
     that was killed goes on where it was when the same command is given again.
     """
     knobs = _parse(settings)
-    from certify.gate.unlearn import unlearn
+    from certify.gate.unlearn import prepare, unlearn
 
     # what the user's own functions print must not stand where results do
     with warnings.catch_warnings(), redirect_stdout(sys.stderr), progress_shown(enabled=not no_progress):
         warnings.filterwarnings("ignore", "There is a performance drop")  # torch's wish for issues of its own
+        if prepares:
+            ready, path = prepare(spec, method, knobs, force=force, seed=seed, device=device, restart=restart)
+            click.echo(
+                f"{method}: {ready.shards} members in {ready.slices} stages on {len(ready)} records,"
+                f" {ready.prepared} gradients; wrote {path}",
+                err=True,
+            )
+            if seed == 0:
+                click.echo("certify: warning: its seed is 0, and should be a secret: give --seed", err=True)
+            click.echo(f"it is secret; a request goes on from it: `certify unlearn --method {method}`", err=True)
+            return 0
         result, path = unlearn(spec, method, knobs, force=force, seed=seed, device=device, restart=restart)
     evidence = result.evidence
     counts = ", ".join(f"{count} {kind}" for kind, count in evidence.counts.items() if count) or "no evaluations"

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
@@ -24,7 +24,11 @@ from certify.models.networks.files import load_network
 from certify.models.networks.generators import seeded_generators
 from certify.models.networks.recipe import Recipe
 from certify.unlearners import Request
+from certify.unlearners.networks.shard_files import is_state
 from certify.unlearners.networks.task import NetworkTask
+
+if TYPE_CHECKING:
+    from certify.gate.audits.ensembles import Ensembles
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,8 @@ class NetworkInputs:
         forget: digest of the forget set.
         test: digest of the test records, where there are any.
         original: digest of the model before the deletion, where it is named.
+        ensembles: how ensembles are read and trained, where the models are such; None where each is one network.
+        left_out: what an audit cannot look at for what the spec names.
     """
 
     task: NetworkTask
@@ -48,6 +54,8 @@ class NetworkInputs:
     forget: FileRecord
     test: FileRecord | None
     original: FileRecord | None
+    ensembles: "Ensembles | None" = None
+    left_out: tuple[str, ...] = ()
 
 
 def read_network_task(loaded: LoadedSpec, device: str | None = None) -> tuple[NetworkTask, Request]:
@@ -76,21 +84,64 @@ def read_network_inputs(loaded: LoadedSpec, device: str | None = None, *, needs_
     Raises:
         ConfigurationError, InputError: with the file or key concerned.
     """
-    release, training, given = loaded.spec.release, loaded.spec.training, loaded.spec.data
     build = architecture_of(loaded)
     original: tuple[nn.Module, FileRecord] | None = None
-    if needs_original or release.original is not None:
-        original = filled(loaded, build, release.original, "release.original")
+    if needs_original or loaded.spec.release.original is not None:
+        original = filled(loaded, build, loaded.spec.release.original, "release.original")
+    module, record = (untrained(loaded, build), None) if original is None else original
+    return _inputs_with(loaded, build, module, record, device)
+
+
+def read_member_inputs(loaded: LoadedSpec, device: str | None = None) -> NetworkInputs:
+    """Everything a spec of an ensemble names but the ensembles: the task is that of a member before its training.
+
+    Its model has the weights of ``training.initial`` where they are named, those of the architecture elsewhere.
+
+    Raises:
+        ConfigurationError, InputError: with the file or key concerned.
+    """
+    build = architecture_of(loaded)
+    return _inputs_with(loaded, build, _before_training(loaded, build), None, device)
+
+
+def read_member_task(loaded: LoadedSpec, device: str | None = None) -> NetworkTask:
+    """The same without a request, which there need not be yet; errors as for :func:`read_member_inputs`."""
+    build = architecture_of(loaded)
+    return _task_with(loaded, build, _before_training(loaded, build), device)[0]
+
+
+def _before_training(loaded: LoadedSpec, build: Callable[[], nn.Module]) -> nn.Module:
+    initial = loaded.spec.training.initial
+    return untrained(loaded, build).eval() if initial is None else filled(loaded, build, initial, "training.initial")[0]
+
+
+def _inputs_with(
+    loaded: LoadedSpec,
+    build: Callable[[], nn.Module],
+    module: nn.Module,
+    original: FileRecord | None,
+    device: str | None,
+) -> NetworkInputs:
+    task, data, test = _task_with(loaded, build, module, device)
+    # names alone are needed here: targets may be vectors, which the task itself checks
+    named = Dataset(np.asarray(task.X).reshape(len(task), -1), np.zeros(len(task)), task.ids, where=task.where)
+    forgotten, forget = read_forget_set(loaded.resolve(loaded.spec.data.forget), named)
+    return NetworkInputs(task, Request.at(task, forgotten), build, data, forget, test, original)
+
+
+def _task_with(
+    loaded: LoadedSpec, build: Callable[[], nn.Module], module: nn.Module, device: str | None
+) -> tuple[NetworkTask, FileRecord, FileRecord | None]:
+    """The task of a module, and the digests of the records and of the test records."""
+    release, training, given = loaded.spec.release, loaded.spec.training, loaded.spec.data
     initial = None if training.initial is None else filled(loaded, build, training.initial, "training.initial")[0]
     X, y, ids, data = records_of(loaded.resolve(given.path))
-    # names alone are needed here: targets may be vectors, which the task itself checks
     named = Dataset(X.reshape(len(X), -1), np.zeros(len(X)), ids, where=str(loaded.resolve(given.path)))
-    forgotten, forget = read_forget_set(loaded.resolve(given.forget), named)
     test = None if given.test is None else records_of(loaded.resolve(given.test))
     train = None if release.train is None else function_of(loaded, release.train, "release.train")
     try:
         task = NetworkTask(
-            untrained(loaded, build) if original is None else original[0],
+            module,
             X,
             y,
             ids,
@@ -107,15 +158,7 @@ def read_network_inputs(loaded: LoadedSpec, device: str | None = None, *, needs_
         )
     except CertifyError as error:
         raise type(error)(error.what, where=f"{loaded.path}: {error.where}", mend=error.mend) from None
-    return NetworkInputs(
-        task,
-        Request.at(task, forgotten),
-        build,
-        data,
-        forget,
-        None if test is None else test[3],
-        None if original is None else original[1],
-    )
+    return task, data, None if test is None else test[3]
 
 
 def recipe_of(loaded: LoadedSpec) -> Recipe | None:
@@ -193,7 +236,14 @@ def filled(
             where=f"{loaded.path}: {key}",
             mend="name its weights",
         )
-    module, record = load_network(loaded.resolve(name), untrained(loaded, build))
+    path = loaded.resolve(name)
+    if is_state(path):
+        raise InputError(
+            "holds an ensemble of sisa, not the weights of one network",
+            where=f"{path} ({key})",
+            mend="name one network's weights, or use the method sisa, which goes on from it",
+        )
+    module, record = load_network(path, untrained(loaded, build))
     return module.eval(), record
 
 

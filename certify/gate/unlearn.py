@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from certify.core.errors import CertifyError, ConfigurationError, InputError
 from certify.core.files import check_writable, inode, is_file, remove_quietly, write_files
@@ -13,7 +14,11 @@ from certify.gate.inputs import objective_of, read_data, read_model
 from certify.gate.load import LoadedSpec, load_spec
 from certify.models.weights import dump_weights
 from certify.unlearners import ConvexTask, Request, Result, Unlearner
-from certify.unlearners.registry import build, check_kind
+from certify.unlearners.registry import build, check_kind, get
+
+if TYPE_CHECKING:
+    from certify.unlearners.networks.checkpoint import Checkpoint
+    from certify.unlearners.networks.shards import SisaTask
 
 
 def unlearn(
@@ -47,7 +52,8 @@ def unlearn(
     loaded = load_spec(spec)
     on_networks = loaded.spec.release.kind == "torch"
     check_kind(method, "network" if on_networks else "convex")
-    unlearner = build(method, knobs)
+    own = on_networks and get(method).own_model
+    unlearner = build(method, {**_prepared_with(loaded, method), **knobs} if own else knobs)
     target = loaded.resolve(loaded.spec.release.model)
     if not on_networks:
         objective_of(loaded)
@@ -61,13 +67,13 @@ def unlearn(
         )
     before = inode(target)
     with when_interrupted(lambda: _left(target, before)), _kept(target):
-        run = _network if on_networks else _convex
+        run = _ensemble if own else _network if on_networks else _convex
         result, dump, done = run(unlearner, loaded, target, seed, device, restart=restart)
         content = dump(target)
         digest = hashlib.sha256(content).hexdigest()
         evidence = dump_evidence(result.evidence, result.claim, digest, result.reason)
         # the weights last: where a kill comes between the two, evidence is there that belongs to no weights, and says so
-        write_files({evidence_path(target): evidence, target: content})
+        write_files({evidence_path(target): evidence, target: content}, mode=0o600 if own else 0o666)
         done()
     return result, target
 
@@ -121,21 +127,76 @@ def _network(
 ) -> _Run:
     from certify.gate.networks import read_network_task
     from certify.models.networks.files import check_suffix, dump_network
-    from certify.unlearners.networks.checkpoint import Checkpoint
 
     check_suffix(target)
-    if unlearner.own_model:
-        raise ConfigurationError(
-            f"{unlearner.name} makes a model of its own, which release.architecture cannot load",
-            where="--method",
-            mend="use it from Python (docs/unlearners.md)",
-        )
     task, request = read_network_task(loaded, device)
+    checkpoint = _checkpoint(target, restart=restart)
+    result = unlearner.forget(task, request, seed=seed, checkpoint=checkpoint)
+    return result, lambda path: dump_network(path, result.model), checkpoint.remove
+
+
+def _ensemble(
+    unlearner: Unlearner, loaded: LoadedSpec, target: Path, seed: int, device: str | None, *, restart: bool
+) -> _Run:
+    from certify.gate.ensembles import forget
+    from certify.unlearners.networks.shards import dump
+
+    checkpoint = _checkpoint(target, restart=restart)
+    result = forget(unlearner, loaded, target, seed, device, checkpoint)
+    return result, lambda _: dump(result.state), checkpoint.remove
+
+
+def _prepared_with(loaded: LoadedSpec, method: str) -> dict[str, int]:
+    """Knobs of the preparation, which need not be named again."""
+    from certify.gate.ensembles import knobs_of, require_sisa
+
+    require_sisa(method)
+    return knobs_of(loaded)
+
+
+def prepare(
+    spec: str | Path | None,
+    method: str,
+    knobs: dict[str, str],
+    *,
+    force: bool = False,
+    seed: int = 0,
+    device: str | None = None,
+    restart: bool = False,
+) -> tuple["SisaTask", Path]:
+    """Train what a method with a model of its own starts from on all records, and write ``release.original``.
+
+    Neither the forget set nor ``release.model`` need be there yet. Other arguments and errors as for :func:`unlearn`; what is
+    overwritten is an ensemble at most, never other weights.
+    """
+    loaded = load_spec(spec)
+    if loaded.spec.release.kind != "torch" or not get(method).own_model:
+        check_kind(method, "network" if loaded.spec.release.kind == "torch" else "convex")
+        raise ConfigurationError(f"{method} has nothing to prepare", where="--prepare", mend="leave it out")
+    from certify.gate.ensembles import place_to_prepare, require_sisa, trained
+    from certify.unlearners.networks.shards import dump
+
+    require_sisa(method)
+    unlearner = build(method, knobs)
+    target = place_to_prepare(loaded, force=force)
+    check_writable(target)
+    _refuse_inputs(loaded, target, but="the original", also={"the model to write": loaded.spec.release.model})
+    before = inode(target)
+    with when_interrupted(lambda: _left(target, before)), _kept(target):
+        checkpoint = _checkpoint(target, restart=restart)
+        ready = trained(unlearner, loaded, seed, device, checkpoint)
+        write_files({target: dump(ready)}, mode=0o600)
+        checkpoint.remove()
+    return ready, target
+
+
+def _checkpoint(target: Path, *, restart: bool) -> "Checkpoint":
+    from certify.unlearners.networks.checkpoint import Checkpoint
+
     checkpoint = Checkpoint(checkpoint_path(target))
     if restart:
         remove_quietly(checkpoint.path)
-    result = unlearner.forget(task, request, seed=seed, checkpoint=checkpoint)
-    return result, lambda path: dump_network(path, result.model), checkpoint.remove
+    return checkpoint
 
 
 def checkpoint_path(model: Path) -> Path:
@@ -143,7 +204,7 @@ def checkpoint_path(model: Path) -> Path:
     return model.with_name(model.name + ".checkpoint")
 
 
-def _refuse_inputs(loaded: LoadedSpec, target: Path) -> None:
+def _refuse_inputs(loaded: LoadedSpec, target: Path, *, but: str = "", also: dict[str, str] | None = None) -> None:
     """No input may be overwritten by the weights, with or without force: the records and the original have no copy here."""
     release, data = loaded.spec.release, loaded.spec.data
     inputs = {
@@ -153,11 +214,14 @@ def _refuse_inputs(loaded: LoadedSpec, target: Path) -> None:
         "the forget set": data.forget,
         "the test data": data.test,
         "the spec": loaded.path.name,
+        **(also or {}),
     }
+    key = "release.original" if but else "release.model"
     for what, name in inputs.items():
-        if name is not None and same_place(loaded.resolve(name), target):
+        if what != but and name is not None and same_place(loaded.resolve(name), target):
+            written = "the ensemble" if but else "the model"
             raise InputError(
-                f"is both {what} and the model to write", where=str(target), mend="name another file in release.model"
+                f"is both {what} and {written} to write", where=str(target), mend=f"name another file in {key}"
             )
 
 

@@ -146,12 +146,6 @@ def test_a_method_for_linear_models_says_so(spec, certify):
     assert "newton is not for networks" in done.stderr
 
 
-def test_an_ensemble_is_for_python_alone(spec, certify):
-    done = certify("unlearn", spec, "--method", "sisa")
-    assert done.code == 2
-    assert "sisa makes a model of its own, which release.architecture cannot load; use it from Python" in done.stderr
-
-
 def test_a_killed_run_is_taken_up(spec, certify, monkeypatch):
     from certify.unlearners.networks import checkpoint
 

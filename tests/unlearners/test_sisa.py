@@ -14,9 +14,12 @@ from wrong_labels import accuracies, after, mislabelled
 
 from certify import unlearners
 from certify.core.errors import ArgumentError, BudgetExceededError, ConfigurationError, InputError
-from certify.models.networks import Recipe
+from certify.models.networks import Recipe, State
 from certify.unlearners import Budget, Claim, Request
 from certify.unlearners.methods.sisa import Sisa
+from certify.unlearners.networks import shard_files
+from certify.unlearners.networks.checkpoint import Checkpoint
+from certify.unlearners.networks.shard_files import pack, read
 from certify.unlearners.networks.shards import assignment, load, save
 from certify.unlearners.networks.task import NetworkTask
 
@@ -289,3 +292,149 @@ def test_wrong_labels_are_gone_after_replay():
     assert wrong < 0.2
     assert test > 0.8
     assert unlearners.get("sisa").claim == Claim.EXACT
+
+
+class KilledError(Exception):
+    """Stands for a kill signal."""
+
+
+class Dying(Checkpoint):
+    """Keeps every pass, and dies right after its n-th write."""
+
+    def __init__(self, path, writes):
+        super().__init__(path, interval=0.0)
+        self.left, self.begins = writes, []
+
+    def save(self, content):
+        super().save(content)
+        self.begins.append(content["begins"])
+        self.left -= 1
+        if self.left == 0:
+            raise KilledError
+
+
+@pytest.mark.parametrize("build", [perceptron, Convolutional])
+@pytest.mark.parametrize(("writes", "begins"), [(1, "sisa/0/0"), (3, "sisa/1/0"), (6, "sisa/2/1")])
+def test_a_preparation_that_was_killed_between_stages_or_in_one_goes_on_with_the_same_bits(
+    tmp_path, build, writes, begins
+):
+    method, task, path = Sisa(shards=3, slices=3), task_of(build), tmp_path / "run.checkpoint"
+    whole, dying = method.prepare(task, seed=5), Dying(path, writes)
+    with pytest.raises(KilledError):
+        method.prepare(task, seed=5, checkpoint=dying)
+    assert dying.begins[-1] == begins
+    with pytest.raises(InputError, match="is the checkpoint of another run"):
+        method.prepare(task, seed=6, checkpoint=Checkpoint(path))
+    ready = Request.at(whole, np.arange(3))
+    with pytest.raises(InputError, match="is the checkpoint of another run"):
+        method.forget(whole, ready, checkpoint=Checkpoint(path))
+    again = method.prepare(task, seed=5, checkpoint=Checkpoint(path))
+    for mine, theirs in zip(again.checkpoints, whole.checkpoints, strict=True):
+        assert [mine.digest(s) for s in range(3)] == [theirs.digest(s) for s in range(3)]
+    assert again.prepared == whole.prepared
+
+
+@pytest.mark.parametrize("writes", [1, 2, 3, 4])
+def test_a_replay_that_was_killed_goes_on_with_the_same_bits_and_counts(tmp_path, writes):
+    """Of one shard the last slice alone is replayed: its earlier stages have to come from the state, not from the checkpoint."""
+    method, path = Sisa(shards=3, slices=3), tmp_path / "run.checkpoint"
+    ready = method.prepare(task_of(), seed=5)
+    shard, part = assignment(ready, 5, 3, 3)
+    rows = np.append(np.flatnonzero((shard == 0) & (part == 2))[:1], np.flatnonzero((shard == 2) & (part == 1))[:1])
+    request = Request.at(ready, np.sort(rows))
+    whole, dying = method.forget(ready, request), Dying(path, writes)
+    with pytest.raises(KilledError):
+        method.forget(ready, request, checkpoint=dying)
+    result = method.forget(ready, request, checkpoint=Checkpoint(path))
+    assert "taken up from a checkpoint of a run that had stopped" in result.evidence.warnings
+    for mine, theirs in zip(result.state.checkpoints, whole.state.checkpoints, strict=True):
+        assert [mine.digest(s) for s in range(3)] == [theirs.digest(s) for s in range(3)]
+    for fact in ("counts", "reads", "traces", "tensors"):
+        assert getattr(result.evidence, fact) == getattr(whole.evidence, fact)
+
+
+def test_a_budget_bounds_the_preparation_and_both_together():
+    method, task = Sisa(shards=2), task_of()
+    request = Request.at(task, np.arange(3))
+    cost = method.prepare(task).prepared
+    both = method.forget(task, request).evidence.counts["gradients"]
+    replay = both - cost
+    with pytest.raises(BudgetExceededError, match=f"the budget of {cost - 1} gradients of records is used up"):
+        method.prepare(task, budget=Budget(sample_gradients=cost - 1))
+    assert method.prepare(task, budget=Budget(sample_gradients=cost)).prepared == cost
+    with pytest.raises(BudgetExceededError, match="seconds"):
+        method.prepare(task, budget=Budget(seconds=0))
+    with pytest.raises(BudgetExceededError, match=f"the budget of {cost - 1} gradients"):
+        method.forget(task, request, Budget(sample_gradients=cost - 1))
+    with pytest.raises(BudgetExceededError, match="used up before sisa was done, its preparation included"):
+        method.forget(task, request, Budget(sample_gradients=both - 1))
+    assert method.forget(task, request, Budget(sample_gradients=both)).evidence.counts["gradients"] == both
+    ready = method.prepare(task)
+    assert method.forget(ready, request).evidence.counts["gradients"] == replay > 0
+    assert method.forget(ready, request, Budget(sample_gradients=replay)).claim == Claim.EXACT
+
+
+def test_a_state_is_read_without_the_records_that_are_gone_and_with_no_others(tmp_path):
+    method, task, path = Sisa(shards=3), task_of(), tmp_path / "state.safetensors"
+    ready = method.prepare(task, seed=5)
+    first = method.forget(ready, Request.at(ready, np.arange(4))).state
+    save(path, first)
+    rows = np.arange(4, 120)
+    less = load(path, task_of(rows=rows))
+    assert less.alive.all()
+    second = method.forget(less, Request.at(less, np.array([0])))  # record 4
+    at_once = method.forget(ready, Request.at(ready, np.arange(5)))
+    assert same(second.model, at_once.model)
+    save(path, second.state)
+    back = load(path, task)  # who is gone stays so, though its records are here again
+    assert np.flatnonzero(~back.alive).tolist() == [0, 1, 2, 3, 4]
+    assert same(back.model, at_once.model)
+    for others in (np.arange(6, 120), np.append(rows, 130), rows[::-1].copy()):
+        with pytest.raises(InputError, match="other records"):
+            load(path, task_of(rows=others))
+    X = np.asarray(task.X).copy()
+    X[7, 3] += 1e-9
+    with pytest.raises(InputError, match="other records"):
+        load(path, replace(task, X=X))
+    assert not set(path.read_bytes().split(b'"')) & {
+        b"0",
+        b"1",
+        b"2",
+        b"3",
+        b"4",
+    }  # ids of the gone, but for a keyed hash
+
+
+def test_equal_states_are_equal_files(tmp_path):
+    task = task_of()
+    digests = {save(tmp_path / "state.safetensors", Sisa(shards=2, epochs=1).prepare(task)) for _ in range(4)}
+    assert len(digests) == 1
+
+
+def test_a_state_that_is_whole_by_its_digests_and_makes_no_sense_is_one_line(tmp_path, monkeypatch):
+    path, task = tmp_path / "state.safetensors", task_of()
+    save(path, Sisa(shards=2, epochs=1).prepare(task))
+    saved = read(path)
+    first, *rest = saved.states
+    broken = first.with_parameters({"0.bias": torch.full_like(first.parameters["0.bias"], torch.nan)})
+    path.write_bytes(pack(saved.head, (broken, *rest)))
+    with pytest.raises(InputError, match="holds NaN or infinite numbers"):
+        load(path, task)
+    longer = first.with_parameters({"0.bias": torch.cat([first.parameters["0.bias"]] * 2)})
+    for states in ((longer, *rest), (*rest[:-1], State({}, first.parameters))):
+        monkeypatch.setattr(shard_files, "_digests", lambda _: [])
+        path.write_bytes(pack(saved.head, states))
+        with pytest.raises(InputError, match="is damaged"):
+            load(path, task)
+    monkeypatch.undo()
+    for name, value in (
+        ("shards", 3),
+        ("slices", 10**9),
+        ("seed", "-1"),
+        ("epochs", "many"),
+        ("gone", 7),
+        ("blank", "x"),
+    ):
+        path.write_bytes(pack({**saved.head, name: value}, saved.states))
+        with pytest.raises(InputError, match="is damaged"):
+            load(path, task)

@@ -10,12 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from certify.core.arguments import require_type, shown
-from certify.core.arrays import IntArray
-from certify.core.errors import ConfigurationError, InputError
-from certify.core.streams import stream
-from certify.models.networks.batches import Batch
-from certify.models.networks.bench import Bench
-from certify.models.networks.losses import loss_named
+from certify.core.errors import BudgetExceededError, ConfigurationError, InputError
 from certify.models.networks.network import Network
 from certify.models.networks.recipe import Recipe
 from certify.models.networks.state import State
@@ -25,7 +20,8 @@ from certify.unlearners.networks.checkpoint import Checkpoint
 from certify.unlearners.networks.ensemble import joined
 from certify.unlearners.networks.fresh import fresh
 from certify.unlearners.networks.meter import NetworkMeter
-from certify.unlearners.networks.running import named_when_short, run_fleet
+from certify.unlearners.networks.replay import Shards, meter_of, replayed, shard_seed
+from certify.unlearners.networks.running import identity, named_when_short, run_fleet
 from certify.unlearners.networks.shards import SisaTask, made
 from certify.unlearners.networks.task import NetworkTask, device_named
 from certify.unlearners.task import ConvexTask, Request
@@ -37,8 +33,8 @@ _REASON = (
 
 
 _UNPREPARED = (
-    "the task was not prepared: an ensemble was trained on all records first, and the result is that ensemble,"
-    " not a model of the original's architecture"
+    "the task was not prepared: an ensemble was trained on all records first (its work is in the counts, what it read is not), and"
+    " the result is that ensemble, not a model of the original's architecture"
 )
 
 
@@ -62,6 +58,8 @@ class Sisa(Unlearner):
     What is forgotten is recorded as gone (``Result.state.alive``) and never read again. A task that was not prepared is prepared
     first, which trains on all its records. Accuracy falls as S grows.
 
+    On the command line ``--prepare`` trains the ensemble into ``release.original``, and a request replays from such a file alone.
+
     Args:
         shards: S.
         slices: R.
@@ -70,7 +68,7 @@ class Sisa(Unlearner):
 
     name: ClassVar[str] = "sisa"
     summary: ClassVar[str] = "an ensemble on shards and slices; exact deletion by replay from checkpoints"
-    needs: ClassVar[str] = "the training records and the recipe; training by its prepare"
+    needs: ClassVar[str] = "the training records and the recipe; training by its prepare (`certify unlearn --prepare`)"
     reference: ClassVar[str] = "Bourtoule et al. 2021"
     claim: ClassVar[Claim] = Claim.EXACT
     kinds: ClassVar[tuple[Kind, ...]] = ("network",)
@@ -84,12 +82,21 @@ class Sisa(Unlearner):
     slices: Annotated[int, Field(ge=1)] = 2
     epochs: Annotated[int, Field(ge=1)] | None = None
 
-    def prepare(self, task: NetworkTask, seed: int = 0) -> SisaTask:
+    def prepare(
+        self,
+        task: NetworkTask,
+        seed: int = 0,
+        *,
+        budget: Budget | None = None,
+        checkpoint: "Checkpoint | None" = None,
+    ) -> SisaTask:
         """Train the ensemble on all records.
 
         Args:
             task: records, architecture and recipe; the original's weights are not used.
             seed: root of assignment, initial weights and order. It is a secret of the trainer.
+            budget: limits on the training.
+            checkpoint: where to keep the training so that one that was killed goes on.
 
         Returns:
             The task of the ensemble, to be given to :meth:`forget`; ``model`` is the ensemble.
@@ -97,7 +104,14 @@ class Sisa(Unlearner):
         Raises:
             ConfigurationError: the loss is not cross-entropy, or there are more shards or slices than records.
             InputError: no recipe, a part that cannot be initialised, or a loss that stops being finite.
+            BudgetExceededError: the budget was used up.
         """
+        return self._prepared(task, seed, budget or Budget(), checkpoint)[0]
+
+    def _prepared(
+        self, task: NetworkTask, seed: int, budget: Budget, checkpoint: "Checkpoint | None"
+    ) -> tuple[SisaTask, NetworkMeter]:
+        """The ensemble's task, and what its training cost."""
         if task.loss != "cross-entropy":
             raise ConfigurationError(
                 f"the mean of probabilities needs classes, and the loss is {task.loss}",
@@ -113,21 +127,19 @@ class Sisa(Unlearner):
                 )
         recipe = task.need_recipe()
         epochs = self._passes(recipe)
-        seeds = [_seed(seed, s) for s in range(self.shards)]
+        seeds = [shard_seed(seed, s) for s in range(self.shards)]
         start = fresh(task, seeds, device_named(task.device))
         alive = np.ones(len(task), dtype=bool)
         empty = made(task, (start,) * (self.slices + 1), alive, epochs=epochs, seed=seed, prepared=0)
-        X, y = task.tensors(start.device)
-        bench = Bench(
-            Network.of(task.model, trainable=task.trainable, backend=task.backend),
-            X,
-            y,
-            loss_named(task.loss),
-            name=self.name,
-        )
+        meter = meter_of(self.name, task, seeds, budget, start.device)
+        if checkpoint is not None:
+            checkpoint.open({**identity(self, meter, start), "prepares": True}, start.device)
+            meter.checkpoint = checkpoint
         with named_when_short(self, task, 1):
-            states = _replayed(bench, empty, alive, [0] * self.shards, recipe)
-        return made(task, states, alive, epochs=epochs, seed=seed, prepared=bench.counts["gradients"])
+            states = replayed(Shards.of(meter, meter.network), empty, alive, [0] * self.shards, recipe)
+        if checkpoint is not None:
+            checkpoint.require_taken_up()
+        return made(task, states, alive, epochs=epochs, seed=seed, prepared=meter.counts["gradients"]), meter
 
     def forget(
         self,
@@ -144,21 +156,24 @@ class Sisa(Unlearner):
         Args:
             task: what :meth:`prepare`, or an earlier result's ``state``, gave; any other task is prepared first.
             request: as for other methods; what was forgotten before is no member, whatever the request says.
-            budget: limits on the replay.
+            budget: limits on the replay, and on the preparation where there is one: on both together.
             seed: of the preparation of a task that was not prepared; otherwise not used.
             trajectory: return the ensemble after each stage.
-            checkpoint: not used: a replay that was killed is begun again; the state it starts from is never changed.
+            checkpoint: where to keep the replay so that one that was killed goes on; a preparation has its own (:meth:`prepare`).
 
         Raises:
             InputError: a record was forgotten before; ConfigurationError: the knobs are not those of the preparation.
         """
-        del checkpoint
         if isinstance(task, ConvexTask) or not hasattr(task, "held_out"):
             return super().forget(task, request, budget, seed)  # which refuses it
         require_type(request, Request, "request", "give a Request: Request.of(dataset, ids)")
         if budget is not None:
             require_type(budget, Budget, "budget", "give a Budget, or leave it out")
-        ready = task if isinstance(task, SisaTask) else self.prepare(task, seed)
+        limits, before = budget or Budget(), None
+        if isinstance(task, SisaTask):
+            ready = task
+        else:
+            ready, before = self._prepared(task, seed, limits, None)
         theirs = (ready.shards, ready.slices, ready.epochs)
         if theirs != (self.shards, self.slices, self._passes(ready.need_recipe())):
             raise ConfigurationError(
@@ -178,16 +193,21 @@ class Sisa(Unlearner):
         now = Request.at(ready, request.forgotten, np.flatnonzero(ready.alive))
         outbox: list[tuple[State, ...]] = []
         run = replace(ready, outbox=outbox)
-        result = run_fleet(self, run, [now], budget or Budget(), [ready.seed], None, trajectory=trajectory)[0]
+        result = self._after(run, now, limits, before, trajectory=trajectory, checkpoint=checkpoint)
         alive = ready.alive.copy()
         alive[now.forgotten] = False
         cost = ready.prepared + result.evidence.counts["gradients"]
-        after = made(ready, outbox[0], alive, epochs=ready.epochs, seed=ready.seed, prepared=cost)
+        after = made(ready, outbox[0], alive, epochs=ready.epochs, seed=ready.seed, prepared=cost, gone=ready.gone)
         evidence = replace(
             result.evidence,
             solver={**result.evidence.solver, "prepare_gradients": float(ready.prepared)},
-            warnings=(*result.evidence.warnings, *(() if ready is task else (_UNPREPARED,))),
         )
+        if before is not None:
+            evidence = replace(
+                evidence,
+                counts={kind: count + before.counts[kind] for kind, count in evidence.counts.items()},
+                warnings=(*evidence.warnings, _UNPREPARED),
+            )
         return replace(result, state=after, evidence=evidence)
 
     def forget_fleet(
@@ -221,6 +241,26 @@ class Sisa(Unlearner):
             for request, seed in zip(requests, seeds, strict=True)
         ]
 
+    def _after(
+        self,
+        run: SisaTask,
+        now: Request,
+        budget: Budget,
+        before: NetworkMeter | None,
+        *,
+        trajectory: bool,
+        checkpoint: "Checkpoint | None",
+    ) -> Result:
+        """The replay, with what a preparation before it left of the budget."""
+        rest = budget if before is None else _rest(budget, before)
+        try:
+            return run_fleet(self, run, [now], rest, [run.seed], None, trajectory=trajectory, checkpoint=checkpoint)[0]
+        except BudgetExceededError as error:
+            if before is None:
+                raise
+            what = "the budget is used up before sisa was done, its preparation included"
+            raise BudgetExceededError(what, where=error.where, mend=error.mend) from None
+
     def _passes(self, recipe: Recipe) -> int:
         """In each stage."""
         return self.epochs or math.ceil(2 * recipe.epochs / (self.slices + 1))
@@ -239,9 +279,7 @@ class Sisa(Unlearner):
             for s in range(task.shards)
         ]
         network = Network.of(task.member, trainable=task.member_trainable, backend=task.backend)
-        bench = _Shards(network, meter.X, meter.y, meter.loss, name=meter.name, counts=meter.counts, meter=meter)
-        bench.traces = meter.traces
-        states = _replayed(bench, task, alive, first, task.need_recipe())
+        states = replayed(Shards.of(meter, network), task, alive, first, task.need_recipe())
         task.outbox.append(states)
         meter.warn_of_lone_records(network)
         trained = [len(rows) > 0 for rows in after[-1]]
@@ -252,45 +290,11 @@ class Sisa(Unlearner):
         return joined(states[-1], trained)
 
 
-@dataclass
-class _Shards(Bench):
-    """The members' bench: what they read and spend goes to the ensemble's meter."""
-
-    meter: Any = None
-
-    def charge(self, kind: str, amount: int) -> None:
-        self.meter.charge(kind, amount)
-
-    def reads(self, batch: Batch) -> None:
-        rows = batch.indices[batch.weights > 0][None]
-        self.meter.reads(replace(batch, indices=rows, weights=rows.new_ones(rows.shape).double()))
-
-
-def _replayed(
-    bench: Bench, task: SisaTask, alive: "np.ndarray[Any, np.dtype[np.bool_]]", first: Sequence[int], recipe: Recipe
-) -> tuple[State, ...]:
-    """The checkpoints after each shard s repeats the stages from ``first[s]`` on the records that are left."""
-    stages = task.stages(alive)
-    own = replace(recipe, epochs=task.epochs)
-    states = [task.checkpoints[0].to(bench.device)]
-    for r, records in enumerate(stages):
-        now = [s for s in range(task.shards) if first[s] <= r]
-        states.append(_stage(bench, task, states[-1], r, now, records, own))
-    return tuple(states)
-
-
-def _stage(
-    bench: Bench, task: SisaTask, state: State, r: int, now: Sequence[int], records: Sequence[IntArray], recipe: Recipe
-) -> State:
-    """The checkpoint after stage r: the old one for shards that are not concerned."""
-    kept = task.checkpoints[r + 1].to(bench.device)
-    if not now:
-        return kept
-    bench.seeds = tuple(_seed(task.seed, s) for s in now)
-    trained = bench.train(state.pick(now), [records[s] for s in now], recipe, name=f"sisa/{r}")
-    place = {s: position for position, s in enumerate(now)}
-    return State.join([trained.pick([place[s]]) if s in place else kept.pick([s]) for s in range(task.shards)])
-
-
-def _seed(seed: int, shard: int) -> int:
-    return int(stream(seed, f"sisa/shard/{shard}").integers(2**62))
+def _rest(budget: Budget, spent: NetworkMeter) -> Budget:
+    """What a preparation has left for the replay."""
+    own, time_left = budget.sample_gradients, budget.seconds
+    return replace(
+        budget,
+        sample_gradients=None if own is None else own - spent.counts["gradients"],
+        seconds=None if time_left is None else max(0.0, time_left - spent.seconds),
+    )

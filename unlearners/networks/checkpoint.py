@@ -68,7 +68,7 @@ class Checkpoint:
             InputError: it cannot be written; what was written before is still there.
         """
         try:
-            write_file(self.path, pack({"identity": self.identity, **content}))
+            write_file(self.path, pack({"identity": self.identity, **content}), mode=0o600)
         except InputError as error:
             then = "; the same command then goes on from what it holds" if is_file(self.path) else ", and run again"
             raise InputError(error.what, where=error.where, mend=f"make room there{then}") from None

@@ -62,7 +62,7 @@ def run_fleet(
         meter.chunk = _chunk(method, task)
         meter.check(begin, when="before the first step")
         if checkpoint is not None:
-            checkpoint.open(_identity(method, meter, begin), meter.device)
+            checkpoint.open(identity(method, meter, begin), meter.device)
             meter.checkpoint = checkpoint
         _warn_of_copies(meter)
         with PeakMemory(str(meter.device) if meter.device.type == "cuda" else None) as memory:
@@ -77,7 +77,7 @@ def run_fleet(
         ]
 
 
-def _identity(method: Unlearner, meter: NetworkMeter, begin: State) -> dict[str, Any]:
+def identity(method: Unlearner, meter: NetworkMeter, begin: State) -> dict[str, Any]:
     """What two runs must share for one to take up the other."""
     task = meter.task
     splits = hashlib.sha256(b"".join(rows.tobytes() + b";" for s in meter.splits for rows in (s.retain, s.forget)))

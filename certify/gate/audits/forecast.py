@@ -11,12 +11,12 @@ from certify.attacks.fleets.plan import FleetPlan
 from certify.attacks.fleets.store import FleetStore
 from certify.core.arrays import AnyArray
 from certify.core.errors import CertifyError
-from certify.gate.audits.method import Method, method_of
+from certify.gate.audits.ensembles import Replay, method_at_work, read_audited
+from certify.gate.audits.method import Method
 from certify.gate.audits.observe import Fleets
 from certify.gate.audits.plan import Plan, shown_seconds
 from certify.gate.audits.sets import kinds_of, with_their_source
 from certify.gate.load import LoadedSpec
-from certify.gate.networks import read_network_inputs
 
 _ENOUGH = 1024
 """Models whose records are drawn for a forecast; a million would take minutes to draw."""
@@ -48,8 +48,8 @@ def costs_of(loaded: LoadedSpec, plan: Plan, device: str | None) -> dict[str, Co
     assert given is not None
     if plan.membership:
         require_models(given.models)
-    inputs = read_network_inputs(loaded, device, needs_original=False)
-    method = Method(method_of(loaded), inputs.task) if plan.membership else None
+    inputs = read_audited(loaded, device)
+    method = method_at_work(loaded, inputs) if plan.membership else None
     fleets = Fleets(loaded, inputs, plan, method, lambda _: None)
     return _costs(fleets, _fleets(fleets, plan))
 
@@ -62,7 +62,7 @@ class _Fleet:
     models: int
     rows: AnyArray
     plan: FleetPlan
-    method: Method | None
+    method: Method | Replay | None
 
 
 def _fleets(fleets: Fleets, plan: Plan) -> Iterator[_Fleet]:

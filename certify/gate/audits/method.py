@@ -68,7 +68,7 @@ def method_of(loaded: LoadedSpec, kind: Kind = "network") -> Unlearner:
             it is not for such models.
     """
     release, where = loaded.spec.release, f"{loaded.path}: release.unlearner"
-    told = _told(loaded)
+    told = told_method(loaded)
     name = release.unlearner or (None if told is None else told[0])
     if name is None:
         raise ConfigurationError(
@@ -101,9 +101,9 @@ def method_of(loaded: LoadedSpec, kind: Kind = "network") -> Unlearner:
         )
     if unlearner.own_model:
         raise ConfigurationError(
-            f"{name} makes a model of its own, which a fleet cannot hold",
+            f"{name} makes a model of its own, and release.model is no file of one",
             where=where,
-            mend="audit scores made elsewhere",
+            mend=f"name the file that `certify unlearn --method {name}` wrote, or audit scores made elsewhere",
         )
     if kind not in unlearner.kinds:
         others = "networks" if kind == "network" else "linear models"
@@ -111,7 +111,7 @@ def method_of(loaded: LoadedSpec, kind: Kind = "network") -> Unlearner:
     return unlearner
 
 
-def _told(loaded: LoadedSpec) -> tuple[str, dict[str, Any]] | None:
+def told_method(loaded: LoadedSpec) -> tuple[str, dict[str, Any]] | None:
     """Method and knobs by the evidence file, where there is one."""
     named = loaded.spec.release.evidence
     path = Path(loaded.resolve(named)) if named else evidence_path(loaded.resolve(loaded.spec.release.model))

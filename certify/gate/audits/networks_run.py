@@ -7,15 +7,14 @@ from certify.attacks.audits.membership import require_models
 from certify.attacks.audits.request import require_retrained
 from certify.core.interrupts import when_interrupted
 from certify.gate.audits.coins import audit_coins
+from certify.gate.audits.ensembles import method_at_work, read_audited
 from certify.gate.audits.fleets_run import play_fleets
 from certify.gate.audits.forecast import expected
-from certify.gate.audits.method import Method, method_of
 from certify.gate.audits.observe import Fleets
 from certify.gate.audits.plan import LONG, shown_seconds
 from certify.gate.audits.review import Review
 from certify.gate.audits.seen import Seen
 from certify.gate.load import LoadedSpec
-from certify.gate.networks import read_network_inputs
 from certify.gate.spec import AuditSpec
 
 
@@ -37,11 +36,13 @@ def look_at_networks(
     plan, release = seen.plan, seen.loaded.spec.release
     if plan.membership:
         require_models(given.models)  # too few are refused before any is trained
-    inputs = read_network_inputs(seen.loaded, device, needs_original=False)
+    inputs = read_audited(seen.loaded, device)
     seen.inputs = inputs
-    unlearner = method_of(seen.loaded) if plan.membership else None
-    method = None if unlearner is None else Method(unlearner, inputs.task)
-    seen.method = method.identity if method is not None else (release.unlearner or "a method that is not named")
+    seen.left_out += inputs.left_out
+    method = method_at_work(seen.loaded, inputs) if plan.membership else None
+    named = release.unlearner or "a method that is not named"
+    ensembles = None if inputs.ensembles is None else inputs.ensembles.replay
+    seen.method = next((one.identity for one in (method, ensembles) if one is not None), named)
     fleets = Fleets(seen.loaded, inputs, plan, method, tell, restart=restart)
     needs_retrained = bool(plan.request) or plan.coins
     if plan.membership or (needs_retrained and not release.retrained):

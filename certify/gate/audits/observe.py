@@ -27,6 +27,8 @@ from certify.models.networks.state import State
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from certify.gate.audits.ensembles import Replay
+
 _BETWEEN_LOOKS = 16
 """Models in a block where the audit may stop after each."""
 _BYTES = {"float32": 4, "float64": 8}
@@ -57,7 +59,7 @@ class Fleets:
     loaded: LoadedSpec
     inputs: NetworkInputs
     plan: Plan
-    method: Method | None
+    method: "Method | Replay | None"
     tell: Callable[[str], None]
     executor: "Executor | None" = None
     restart: bool = False

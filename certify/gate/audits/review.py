@@ -26,9 +26,10 @@ from certify.core.arrays import FloatArray, IntArray
 from certify.core.errors import InputError, TooLittlePowerError
 from certify.core.files import FileRecord
 from certify.core.streams import stream
+from certify.gate.audits.ensembles import read_reviewed
 from certify.gate.audits.plan import Plan
 from certify.gate.load import LoadedSpec
-from certify.gate.networks import NetworkInputs, filled
+from certify.gate.networks import NetworkInputs
 from certify.gate.spec import AuditSpec
 from certify.models.networks import Bench, Network, State
 from certify.models.networks.losses import class_logits, loss_named
@@ -78,7 +79,7 @@ class Review:
             TooLittlePowerError: fewer than five retrained models.
         """
         release = loaded.spec.release
-        module, record = filled(loaded, inputs.build, release.model, "release.model")
+        module, record = read_reviewed(loaded, inputs, release.model, "release.model")
         if release.retrained:
             try:
                 require_retrained(len(release.retrained))
@@ -87,7 +88,7 @@ class Review:
                     error.what, where=f"{loaded.path}: release.retrained", mend="name more"
                 ) from None
             digests: list[str] = []
-            named = (filled(loaded, inputs.build, name, "release.retrained")[0] for name in release.retrained)
+            named = (read_reviewed(loaded, inputs, name, "release.retrained")[0] for name in release.retrained)
             retrained = State.gather(_noted(named, digests), len(release.retrained))
             _require_own(digests, module, f"{loaded.path}: release.retrained")
         else:
