@@ -82,8 +82,9 @@ def test_python_m_certify_is_the_same_command(project):
 def test_an_interrupted_unlearning_leaves_nothing(project):
     project.remove("unlearned.npz")
     before = project.snapshot()
-    # retraining that tells when it has begun and then never ends
+    # retraining that tells when it has begun and then never ends; a shell's background jobs ignore interrupts, and so would it
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "import sys, time, certify.unlearners.methods.retrain as r; from certify.cli.app import main;"
         "r._improve = lambda *_: (print('started', file=sys.stderr, flush=True), time.sleep(60));"
         "sys.argv[1:] = ['unlearn', '--method', 'retrain']; main()"

@@ -79,7 +79,7 @@ _BAD_KNOBS = {
     "no tolerance": (NEWTON, {"tolerance": 0.0}, "tolerance must be above 0"),
     "negative": (NEWTON, {"tolerance": -1e-3}, "tolerance must be above 0"),
     "nan": (NEWTON, {"tolerance": float("nan")}, "tolerance must be above 0"),
-    "infinite": (NEWTON, {"tolerance": float("inf")}, "tolerance must be above 0"),
+    "infinite": (NEWTON, {"tolerance": float("inf")}, "input should be a finite number"),
     "no max": (NEWTON, {"max_steps": 0}, "max_steps must be at least 1"),
     "no iterations": (RETRAIN, {"max_iterations": 0}, "max_iterations must be at least 1"),
 }
