@@ -137,7 +137,15 @@ def test_a_model_in_a_fleet_ends_where_it_ends_alone(curvature):
 
 
 @pytest.mark.parametrize(
-    ("curvature", "refresh"), [("cg", 1), ("cg", 3), ("exact", 3), ("low-rank", 2), ("kronecker", 3), ("none", 1)]
+    ("curvature", "refresh"),
+    [
+        ("cg", 1),
+        pytest.param("cg", 3, marks=pytest.mark.slow),
+        ("exact", 3),
+        ("low-rank", 2),
+        ("kronecker", 3),
+        ("none", 1),
+    ],
 )
 def test_companions_with_other_numbers_of_steps_change_nothing(curvature, refresh):
     task = tiny()

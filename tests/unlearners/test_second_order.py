@@ -114,7 +114,7 @@ def test_a_step_too_short_to_change_anything_is_told():
     [
         ("influence", {"damping": 0.05, "tolerance": 1e-3}),
         ("damped-newton", {"solver": "cg", "damping": 0.05, "curvature": "gauss-newton", "tolerance": 1e-3}),
-        ("ngd-minmax", {"curvature": "cg", "epochs": 1, "batch_size": 64}),
+        pytest.param("ngd-minmax", {"curvature": "cg", "epochs": 1, "batch_size": 64}, marks=pytest.mark.slow),
     ],
 )
 def test_a_fleets_products_are_those_of_its_models_alone(name, knobs):
