@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from certify.attacks.audits.findings import Finding
+from certify.attacks.audits.findings import Finding, joined
 from certify.attacks.audits.fleet import FleetAudit
 from certify.attacks.audits.membership import DIRECTIONS, Levels, Membership, references_and_targets
 from certify.attacks.audits.playing import score_of
@@ -83,4 +83,4 @@ def _open(found: FleetAudit, why: str) -> FleetAudit:
 def _opened(one: Finding, why: str) -> Finding:
     if one.verdict is not Verdict.PASS:
         return one
-    return replace(one, verdict=Verdict.INCONCLUSIVE, needed_models=None, note=f"{why}; {one.note}")
+    return replace(one, verdict=Verdict.INCONCLUSIVE, needed_models=None, note=joined(why, one.note))

@@ -138,3 +138,8 @@ class RequestAudit:
     pool: FloatArray | None = None
     second: float | None = None
     odd_one_out: bool = False
+
+
+def joined(*notes: str) -> str:
+    """Notes as one, those that say nothing left out."""
+    return "; ".join(note for note in notes if note)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from certify.attacks.audits.findings import Control, Finding
+from certify.attacks.audits.findings import Control, Finding, joined
 from certify.attacks.audits.membership import (
     ENOUGH_MODELS,
     Levels,
@@ -91,9 +91,12 @@ def _rate_finding(
     plan = _power(decision) if decides else {}
     if verdict is Verdict.FAIL and side.strict <= limit:
         plan = plan and {**plan, "needed_models": 4 * tpr.units}
-        verdict, note = Verdict.INCONCLUSIVE, f"above the limit alone, not as one of many findings; {note}"
+        verdict, note = Verdict.INCONCLUSIVE, joined("above the limit alone, not as one of many findings", note)
     elif limit >= 1:
-        verdict, note = Verdict.INCONCLUSIVE, f"the limit allows every rate, so that nothing could exceed it; {note}"
+        verdict, note = (
+            Verdict.INCONCLUSIVE,
+            joined("the limit allows every rate, so that nothing could exceed it", note),
+        )
     return Finding(
         **_names(found, side, slice_name, "tpr"),
         statistic=f"TPR at FPR {levels.fpr:g}",

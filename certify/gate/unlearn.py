@@ -97,9 +97,8 @@ def _kept(target: Path) -> Iterator[None]:
     try:
         yield
     except CertifyError as error:
-        if not is_file(path) or error.where == str(
-            path
-        ):  # what is wrong with the checkpoint itself says how to mend it
+        # what is wrong with the checkpoint itself says how to mend it
+        if not is_file(path) or error.where == str(path):
             raise
         mend = "; ".join(part for part in (error.mend, _how_to_go_on(path)) if part)
         raise type(error)(error.what, where=error.where, mend=mend) from None

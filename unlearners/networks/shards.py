@@ -97,7 +97,8 @@ def ensemble_of(member: nn.Module, members: State, trained: Sequence[bool]) -> E
 def save(path: Path, task: SisaTask) -> str:
     """Write the checkpoints and tombstones to one ``.safetensors`` file for the owner's eyes alone; returns its SHA-256.
 
-    The records themselves are not in it, but for a digest of those that are left, and keyed hashes of the ids of the others. Files of
+    The records themselves are not in it, but for a digest of those that are left, and keyed hashes of the ids of the others; the key
+    follows from the seed in the file, so that whoever holds it can test whether an id was deleted. Files of
     states before a deletion hold checkpoints that the forgotten records shaped, and have to be destroyed by whoever kept them.
     """
     content = dump(task)

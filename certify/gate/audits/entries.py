@@ -135,22 +135,23 @@ def _remedy(one: Finding, fleet: Fleet | None) -> str | None:
 
 
 def _how_to_settle(one: Finding, fleet: Fleet | None) -> str:
-    special = _why_models_do_not_help(one)
+    special = _why_models_do_not_help(one, fleet)
     if special or one.needed_models is None:
         return special or "no number of models would settle it: the limit is as strict as chance itself"
     return f"about {one.needed_models:,} shadow models would settle it: {_asked_for(one.needed_models, fleet)}"
 
 
-def _why_models_do_not_help(one: Finding) -> str | None:
+def _why_models_do_not_help(one: Finding, fleet: Fleet | None) -> str | None:
     """What would settle a finding that more shadow models would not."""
     limitless = one.limit is not None and one.limit >= 1 and one.statistic.startswith("TPR")
     beside = one.attack == "release-lira" or one.attack.endswith("-distance")
+    of_method = "audit the method, with u-lira" if fleet is None else "the checks of the method, beside it, can"
     unreachable = one.needed_models is None and one.statistic.startswith("epsilon")
     found = [
         (one.note.startswith(UNCONTROLLED), "give the original as well, the model before the deletion, as a control"),
         (one.note.startswith(RUINED), "play the game retrain as well: audit.games"),
         (beside and one.needed_models is not None, f"about {one.needed_models or 0:,} retrained models of this request would settle it: raise audit.replicates to so many, or name (in release.retrained) or score so many"),
-        (one.attack == "release-lira", "so few forgotten records of one model cannot settle it: audit the method, with u-lira"),
+        (one.attack == "release-lira", f"so few forgotten records of one model cannot settle it: {of_method}"),
         (one.attack.endswith("-distance") and one.value < 1, _NEARER),
         (one.attack.endswith("-distance"), "more retrained models narrow it: raise audit.replicates, or name more in release.retrained"),
         (one.game == "coin-flip", "plant more canaries"),
