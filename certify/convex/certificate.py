@@ -19,18 +19,13 @@ records rarely lie along ``e``. Proofs: docs/theory.md. Nobody's solution of ``H
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
-
-import numpy as np
 
 from certify.convex.adapters import agreed_weights
 from certify.convex.anchor import KeptHessian
-from certify.convex.bynorms import gradient_by_norms, product_by_norms
-from certify.convex.defect import Measured, by_drift, by_product
+from certify.convex.defect import Measured, by_product
 from certify.convex.enclosure import (
     Enclosed,
-    Scores,
     enclose_gradient,
     enclose_hessian_product,
     max_row_norm,
@@ -39,26 +34,20 @@ from certify.convex.enclosure import (
 from certify.convex.gap import bound_by_gap
 from certify.convex.heads import for_head, heads, join
 from certify.convex.losses.base import TINY
-from certify.convex.modulus import MODULUS_LIMIT, verified_modulus
+from certify.convex.modulus import proved_modulus
 from certify.convex.numbers import as_matrix
 from certify.convex.objective import Objective
 from certify.convex.parameters import as_parameters
 from certify.convex.problem import Problem, bind
+from certify.convex.proposed import proposed
 from certify.convex.selftest import function_error
+from certify.convex.shadow import Shadow
 from certify.convex.solve import DENSE_LIMIT, newton_step
+from certify.convex.trail import Trail
 from certify.convex.vicinity import RAISE, Vicinity, self_concordant_bounds
 from certify.core.arrays import FloatArray
 from certify.core.bounds import LowerBound, UpperBound
 from certify.core.errors import AssumptionViolatedError
-
-_WORTHWHILE = 0.08
-"""Looseness, relative to the step, above which a proposed step is worth one more product with the Hessian."""
-
-_NEGLIGIBLE = 1e-3
-"""Rounding errors, as a part of the step, up to which a cheaper bound on them will do."""
-
-_CORRECTIONS = 4
-
 
 _NOWHERE = UpperBound(math.inf)
 """Of a bound that does not apply."""
@@ -83,6 +72,7 @@ class DistanceBound:
             kinks, the step to the reference point.
         residual: the gradient as computed, (K, p); the smallest subgradient where F is not differentiable.
         duality_gap: bound from the duality gap and a reference point, for kinked losses and an L1 term.
+        trail: what the next certificate may start from, where a trail was asked for.
     """
 
     distance: UpperBound
@@ -98,6 +88,7 @@ class DistanceBound:
     newton_step: FloatArray = field(repr=False)
     residual: FloatArray = field(repr=False)
     duality_gap: UpperBound = _NOWHERE
+    trail: Trail | None = field(default=None, repr=False)
 
 
 def bound_distance(objective: Objective, X: Any, y: Any, w: Any, sample_weight: Any = None) -> DistanceBound:
@@ -136,6 +127,7 @@ def certify_parameters(
     propose: Callable[[FloatArray], FloatArray] | None = None,
     row_norm: float | None = None,
     kept: KeptHessian | None = None,
+    trail: Trail | Shadow | None = None,
 ) -> DistanceBound:
     """:func:`bound_distance` for a problem and parameters (K, p) that were checked before.
 
@@ -146,6 +138,8 @@ def certify_parameters(
             training (:class:`certify.convex.solve.Factor`). Untrusted; the modulus is then l2 alone.
         row_norm: an upper bound on the row norms that is already known, for example of a larger set of records.
         kept: a Hessian of the same records from earlier, with its proven error; used with a proposal only.
+        trail: the ``trail`` of an earlier certificate nearby, which spares the pass over the records in double precision as long as its
+            errors are small; or the records' shadow, to begin one. Used with a kept Hessian only.
     """
     if not problem.objective.l2 > 0:
         raise AssumptionViolatedError(
@@ -162,7 +156,7 @@ def certify_parameters(
         )
     if problem.objective.bent:
         return _by_gap(problem, w, row_norm)
-    bound = _by_gradient(problem, w, propose, row_norm, kept)
+    bound = _by_gradient(problem, w, propose, row_norm, kept, trail)
     if problem.objective.smooth or not float(problem.penalty.min()) > 0:
         return bound
     gap = UpperBound(bound_by_gap(problem, w).duality_gap)  # no Newton bound applies where the second derivative jumps
@@ -175,69 +169,20 @@ def _by_gradient(
     propose: Callable[[FloatArray], FloatArray] | None,
     known_row_norm: float | None,
     kept: KeptHessian | None,
+    trail: Trail | Shadow | None,
 ) -> DistanceBound:
     """The three bounds from the gradient, and from the Hessian where there is one."""
     row_norm = max_row_norm(problem) if known_row_norm is None else known_row_norm
     if propose is not None:
-        return _proposed(problem, w, propose, row_norm, kept)
+        evidence = proposed(problem, w, propose, row_norm, kept, trail)
+        bound = _assemble(problem, evidence.gradient, evidence.modulus, evidence.measured, row_norm)
+        return replace(bound, trail=evidence.trail)
     gradient, scores = enclose_gradient(problem, w)
     hessian = problem.hessian(w) if problem.size <= DENSE_LIMIT else None
-    modulus = _modulus(problem, scores, hessian)
+    modulus = proved_modulus(problem, scores, hessian)
     step = newton_step(problem, w, gradient.value, hessian)
     found = by_product(gradient, modulus, step, enclose_hessian_product(problem, scores, step))
     return _assemble(problem, gradient, modulus, found, row_norm)
-
-
-def _proposed(
-    problem: Problem,
-    w: FloatArray,
-    propose: Callable[[FloatArray], FloatArray],
-    row_norm: float,
-    kept: KeptHessian | None,
-) -> DistanceBound:
-    """The certificate from a proposed step: rounding bounded by norms where that is next to nothing, else entry by entry.
-
-    With a Hessian that was kept, and curvatures that changed little since, no product with the Hessian of today is needed.
-    """
-    for enclose, multiply in ((gradient_by_norms, product_by_norms), (enclose_gradient, enclose_hessian_product)):
-        gradient, scores = enclose(problem, w)
-        modulus = _modulus(problem, scores, None)
-        if kept is not None:
-            step = np.array(propose(gradient.value.copy()))
-            found = by_drift(problem, gradient, scores, step, kept, row_norm)
-            precise = gradient.error <= _NEGLIGIBLE * modulus * found.length
-            if precise and found.defect <= _WORTHWHILE * found.length:
-                return _assemble(problem, gradient, modulus, found, row_norm)
-        product = partial(multiply, problem, scores)
-        step, applied = _refined_proposal(gradient, product, propose, modulus)
-        if gradient.error + applied.error <= _NEGLIGIBLE * modulus * norm_upper(step):
-            break
-    return _assemble(problem, gradient, modulus, by_product(gradient, modulus, step, applied), row_norm)
-
-
-def _refined_proposal(
-    gradient: Enclosed,
-    product: Callable[[FloatArray], Enclosed],
-    propose: Callable[[FloatArray], FloatArray],
-    modulus: float,
-) -> tuple[FloatArray, Enclosed]:
-    """A step from an approximate inverse, corrected by its own measured defect while that would loosen the bound.
-
-    Each correction costs one product with the Hessian and divides the defect by what the approximate inverse is worth.
-    """
-    # copies: a solver that works in place must not reach what the bound is computed from
-    step = np.array(propose(gradient.value.copy()))
-    applied = product(step)
-    for _ in range(_CORRECTIONS):
-        defect = gradient.value - applied.value
-        if not norm_upper(defect) > _WORTHWHILE * modulus * norm_upper(step):
-            break
-        corrected = step + propose(defect.copy())
-        following = product(corrected)
-        if not norm_upper(gradient.value - following.value) < norm_upper(defect):
-            break
-        step, applied = corrected, following
-    return step, applied
 
 
 def _by_gap(problem: Problem, w: FloatArray, row_norm: float | None) -> DistanceBound:
@@ -257,28 +202,6 @@ def _by_gap(problem: Problem, w: FloatArray, row_norm: float | None) -> Distance
         newton_step=bound.step,
         residual=bound.residual.value,
         duality_gap=UpperBound(bound.duality_gap),
-    )
-
-
-def _modulus(problem: Problem, scores: Scores, hessian: FloatArray | None) -> float:
-    """The larger of l2 (when it covers every parameter) and the verified smallest eigenvalue."""
-    declared = float(problem.penalty.min())
-    measured = verified_modulus(problem, scores, hessian) if hessian is not None else 0.0
-    if max(declared, measured) > 0:
-        return max(declared, measured)
-    because = (
-        f"it has more than {MODULUS_LIMIT} parameters"
-        if problem.size > MODULUS_LIMIT
-        else "the Hessian is singular to working precision"
-    )
-    if not math.isfinite(problem.objective.loss_function.constants.self_concordance):
-        because = f"the second derivative of the {problem.objective.loss} loss jumps"
-    if problem.outputs > 1:
-        because = "softmax does not change when all intercepts move together"
-    raise AssumptionViolatedError(
-        f"the intercept is not penalised and no strong-convexity modulus could be proved ({because})",
-        where="objective.penalize_intercept",
-        mend="penalise the intercept (penalize_intercept = true; in scikit-learn fit_intercept=False and a column of ones) and train again",
     )
 
 

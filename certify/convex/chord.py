@@ -17,7 +17,9 @@ from certify.convex.certificate import DistanceBound, certify_parameters
 from certify.convex.kept import KeptFactor
 from certify.convex.nonsmooth import solve_reference
 from certify.convex.problem import Problem
+from certify.convex.shadow import Shadow
 from certify.convex.solve import DENSE_LIMIT, line_search, newton_step
+from certify.convex.trail import Trail
 from certify.core.arrays import FloatArray
 from certify.core.errors import AssumptionViolatedError
 
@@ -67,10 +69,13 @@ def factored(problem: Problem, w: FloatArray) -> KeptFactor | None:
     return KeptFactor.at(problem, w) if problem.size <= DENSE_LIMIT else None
 
 
-def certified(problem: Problem, w: FloatArray, factor: KeptFactor | None, row_norm: float) -> DistanceBound:
+def certified(
+    problem: Problem, w: FloatArray, factor: KeptFactor | None, row_norm: float, known: Trail | Shadow | None = None
+) -> DistanceBound:
     """The certificate at w: with the factor's proposal where every parameter is penalised, with a Hessian of its own elsewhere.
 
-    Where the factor's Hessian was kept as well, and is still near, the gradient is all that is measured on the data.
+    Where the factor's Hessian was kept as well, and is still near, the gradient is all that is measured on the data; and in single
+    precision where it is ``known`` at a point nearby.
 
     Raises:
         AssumptionViolatedError: no certificate exists.
@@ -78,7 +83,7 @@ def certified(problem: Problem, w: FloatArray, factor: KeptFactor | None, row_no
     cheap = factor is not None and float(problem.penalty.min()) > 0
     if factor is None or not cheap:
         return certify_parameters(problem, w, row_norm=row_norm)
-    return certify_parameters(problem, w, propose=factor, row_norm=row_norm, kept=factor.hessian)
+    return certify_parameters(problem, w, propose=factor, row_norm=row_norm, kept=factor.hessian, trail=known)
 
 
 def settle(problem: Problem, w: FloatArray, factor: KeptFactor | None, goal: Goal, row_norm: float) -> ChordRun:
@@ -95,7 +100,13 @@ def settle(problem: Problem, w: FloatArray, factor: KeptFactor | None, goal: Goa
 
 
 def follow(
-    problem: Problem, w: FloatArray, residual: FloatArray, factor: KeptFactor | None, goal: Goal, row_norm: float
+    problem: Problem,
+    w: FloatArray,
+    residual: FloatArray,
+    factor: KeptFactor | None,
+    goal: Goal,
+    row_norm: float,
+    known: Trail | Shadow | None = None,
 ) -> ChordRun:
     """Chord steps from w until the certified distance is within the tolerance; at least one.
 
@@ -106,13 +117,14 @@ def follow(
         factor: a factor near the Hessian.
         goal: tolerance and number of steps.
         row_norm: an upper bound on the norms of the records' rows, proven.
+        known: where the gradient was measured last, or the records' shadow (:mod:`certify.convex.trail`).
 
     Raises:
         AssumptionViolatedError: no certificate exists, or the tolerance is not reached.
     """
     if problem.objective.bent:
         return _solved(problem, w, goal, row_norm)
-    walk = _Walk(problem, w, residual, factor, goal, row_norm)
+    walk = _Walk(problem, w, residual, factor, goal, row_norm, known)
     for _ in range(goal.max_steps):
         found = walk.step()
         if found is not None:
@@ -140,8 +152,9 @@ class _Walk:
         factor: KeptFactor | None,
         goal: Goal,
         row_norm: float,
+        known: Trail | Shadow | None,
     ) -> None:
-        self._problem, self._goal, self._row_norm = problem, goal, row_norm
+        self._problem, self._goal, self._row_norm, self._known = problem, goal, row_norm, known
         self._w, self._residual, self._factor = w, residual, factor
         self._direction = newton_step(problem, w, residual) if factor is None else factor(residual)
         self._steps, self._refactored, self._contraction = 0, False, 0.0
@@ -152,11 +165,13 @@ class _Walk:
         """Take one step and measure it; the finished run when that is near enough."""
         candidate = self._w - self._direction
         self._steps += 1
-        bound = certified(self._problem, candidate, self._factor, self._row_norm)
+        bound = certified(self._problem, candidate, self._factor, self._row_norm, self._known)
+        self._known = self._known if bound.trail is None else bound.trail
         self.reached = min(self.reached, float(bound.distance))
         quotient = _quotient(bound.residual_norm, float(np.linalg.norm(self._residual)))
         self._contraction = max(self._contraction, quotient)
-        noise = bound.residual_norm <= _NOISE * float(bound.rounding)
+        followed = bound.trail is not None and bound.trail.steps > 0  # with errors that double precision does not have
+        noise = not followed and bound.residual_norm <= _NOISE * float(bound.rounding)
         if bound.distance > self._goal.tolerance and noise:
             bound = self._last_resort(candidate)
         poor = quotient > CONTRACTION_LIMIT and not noise

@@ -18,6 +18,7 @@ from certify.convex.anchor import KeptHessian
 from certify.convex.enclosure import Enclosed, Scores, gamma, norm_upper, spans
 from certify.convex.losses.base import TINY, UNIT, ScalarLoss
 from certify.convex.problem import Problem
+from certify.convex.trail import Traced
 from certify.convex.vicinity import RAISE
 from certify.core.arrays import FloatArray
 
@@ -32,6 +33,7 @@ class Measured:
         defect: ``||H^-1 r - z||``.
         decrement: ``nu = sqrt(r' H^-1 r)``.
         reach: the largest change of a record's scores along z.
+        unknown: the part of ``defect`` that comes from the gradient's own error.
     """
 
     step: FloatArray
@@ -39,6 +41,7 @@ class Measured:
     defect: float
     decrement: float
     reach: float
+    unknown: float = math.inf
 
 
 def by_product(gradient: Enclosed, modulus: float, step: FloatArray, product: Enclosed) -> Measured:
@@ -53,30 +56,33 @@ def by_product(gradient: Enclosed, modulus: float, step: FloatArray, product: En
 
 
 def by_drift(
-    problem: Problem, gradient: Enclosed, scores: Scores, step: FloatArray, kept: KeptHessian, row_norm: float
+    problem: Problem, gradient: Enclosed, drift: float, step: FloatArray, kept: KeptHessian, row_norm: float
 ) -> Measured:
     """From the product of a Hessian that was kept with the step (theorem 5b).
 
     Args:
         problem: objective and records, of one score each, every parameter penalised.
         gradient: r.
-        scores: of the records, on the way to r.
+        drift: kappa (:func:`curvature_drift`).
         step: z, (1, p).
         kept: M, of the same records.
         row_norm: upper bound on the norms of their rows.
     """
     modulus = float(problem.penalty.min())
     with np.errstate(over="ignore", invalid="ignore"):
-        drift, product, length = curvature_drift(problem, scores, kept), kept.product(step), norm_upper(step)
-        left = norm_upper(gradient.value - product.value) + gradient.error + product.error
+        product, length = kept.product(step), norm_upper(step)
+        # ``spread``: of the gradient's error, what is bounded in the norm of H^-1
+        spread, error = gradient.apart(kept, drift) if isinstance(gradient, Traced) else (0.0, gradient.error)
+        left = norm_upper(gradient.value - product.value) + error + product.error
         left += 2 * UNIT * (norm_upper(gradient.value) + norm_upper(product.value))
+        unknown = (error / modulus + spread / math.sqrt(modulus)) * RAISE
         energy = (max(_dot(product.value, step), 0.0) + product.error * length) * RAISE
         ridge = float(np.sum(problem.penalty * step * step)) * (1 - gamma(step.size + 16)) - step.size * TINY
         data = math.sqrt(max(energy - ridge, 0.0)) * RAISE if math.isfinite(energy) else math.inf
-        defect = (left / modulus + drift * data / (2 * math.sqrt(modulus))) * RAISE
-        decrement = (1 + drift / 2 + drift * drift / 8) * math.sqrt(energy) + left / math.sqrt(modulus)
+        defect = (left / modulus + (drift * data / 2 + spread) / math.sqrt(modulus)) * RAISE
+        decrement = (1 + drift / 2 + drift * drift / 8) * math.sqrt(energy) + left / math.sqrt(modulus) + spread
     defect = defect if math.isfinite(defect) else math.inf
-    return Measured(step, length, defect, _decrement(gradient, modulus, decrement), row_norm * length * RAISE)
+    return Measured(step, length, defect, _decrement(gradient, modulus, decrement), row_norm * length * RAISE, unknown)
 
 
 @np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")

@@ -22,6 +22,8 @@ from certify.core.rows import is_sparse
 
 _SPAN = 50_000
 
+_SAFE_SQUARE = 1e-200
+
 
 def gamma(k: int) -> float:
     """``k u / (1 - k u)``, rounded up."""
@@ -30,12 +32,17 @@ def gamma(k: int) -> float:
 
 def norm_upper(array: AnyArray) -> float:
     """Upper bound on the Euclidean norm of all entries; infinite when one is not finite."""
+    entries = np.asarray(array, dtype=np.float64).ravel()
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        square = float(entries @ entries)
+    if _SAFE_SQUARE < square < 1 / _SAFE_SQUARE:  # squares that underflowed are less than one rounding of the others
+        return math.sqrt(square) * (1 + gamma(entries.size + 16)) + entries.size * TINY
     size = float(np.max(np.abs(array), initial=0.0))
     if not math.isfinite(size):
         return math.inf
     if size == 0:
         return 0.0
-    scaled = np.asarray(array, dtype=np.float64).ravel() / size
+    scaled = entries / size
     return size * math.sqrt(float(scaled @ scaled)) * (1 + gamma(scaled.size + 16)) + scaled.size * TINY
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def join(bounds: Sequence[DistanceBound]) -> DistanceBound:
 
     The distance is the smallest of the joined bounds, so that a bound that does not apply to one head is not used for any.
     """
-    joined = {
+    joined: dict[str, Any] = {
         name: UpperBound(norm_upper(np.array([float(getattr(bound, name)) for bound in bounds])))
         for name in (*_BOUNDS, "rounding", "newton_decrement")
     }

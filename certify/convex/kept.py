@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, lu_factor, lu_solve
+from scipy.linalg import LinAlgError, cho_factor
 from scipy.linalg.lapack import dpotri
 
 from certify.convex.anchor import KeptHessian, dense_rows
@@ -22,6 +22,9 @@ from certify.core.arrays import AnyArray, FloatArray
 
 _APART = 24
 """Columns that are kept apart from the inverse: each makes every product a little dearer."""
+
+_WORKED_IN = 1 / 2
+"""Columns worked into the inverse, as a fraction of the parameters, beyond which the root is made again: until then they cost nothing but memory."""
 
 _FORESEEN = 1 / 6
 """Changed rows, as a fraction f of all, beyond which a factor is made anew: where f/(1 - f) passes the limit on contraction."""
@@ -33,12 +36,14 @@ class KeptFactor:
 
     Attributes:
         root: R, upper triangular, (K p, K p).
-        columns: U, (K p, k).
-        solved: the columns of Z that are not yet worked into the inverse, (K p, at most ``_APART`` and those of one request).
-        signs: diagonal of S, (k,).
+        columns: the columns of U that are not yet worked into the inverse, (K p, at most ``_APART`` and those of one request).
+        solved: those of Z.
+        signs: those of the diagonal of S.
         records: number of records when R was made.
         changed: rows that left or came since.
         hessian: the matrix itself with a proven error, where the objective has one score a record; the one part that is trusted.
+        inverse: that of R'R and all columns that were worked in; None before any was.
+        worked: these columns with their signs, in blocks.
     """
 
     root: FloatArray
@@ -49,24 +54,25 @@ class KeptFactor:
     changed: int = 0
     hessian: KeptHessian | None = None
     inverse: FloatArray | None = None
+    worked: tuple[tuple[FloatArray, FloatArray], ...] = ()
+
+    @property
+    def changes(self) -> int:
+        """Columns that R does not have."""
+        return len(self.signs) + sum(len(signs) for _, signs in self.worked)
 
     @cached_property
     def _inverse(self) -> FloatArray:
-        """M0^-1, (K p, K p): a product with it reads half as much as two triangular solutions do, and on all cores.
-
-        Where changes were worked in, ``inverse``: that of R'R and all columns but the last, those that ``solved`` has.
-        """
+        """M0^-1, (K p, K p), with what was worked in: a product with it reads half as much as two triangular solutions do, and on all cores."""
         if self.inverse is not None:
             return self.inverse
         upper, failed = dpotri(self.root, lower=0)
         return np.asarray(np.triu(upper) + np.triu(upper, 1).T) if failed == 0 else np.zeros_like(self.root)
 
     @cached_property
-    def _inner(self) -> tuple[AnyArray, AnyArray]:
-        """LU factors of S + U'Z, (k, k), of the columns that are apart: symmetric, not definite where rows left."""
-        first = self.columns.shape[1] - self.solved.shape[1]
-        lu, pivots = lu_factor(np.diag(self.signs[first:]) + self.columns[:, first:].T @ self.solved)
-        return lu, pivots
+    def _inner(self) -> FloatArray:
+        """S + U'Z, (k, k), of the columns that are apart: symmetric, not definite where rows left."""
+        return np.asarray(np.diag(self.signs) + self.columns.T @ self.solved)
 
     @classmethod
     def of(cls, hessian: FloatArray, records: int) -> "KeptFactor | None":
@@ -97,8 +103,8 @@ class KeptFactor:
         step = np.asarray(self._inverse @ gradient.ravel())
         if self.solved.shape[1]:
             try:
-                inner = lu_solve(self._inner, self.solved.T @ gradient.ravel(), check_finite=False)
-            except (LinAlgError, ValueError):  # not finite; the step without the changes is a step, too
+                inner = np.linalg.solve(self._inner, self.solved.T @ gradient.ravel())
+            except LinAlgError:  # singular; the step without the changes is a step, too
                 return step.reshape(gradient.shape)
             step = step - self.solved @ inner
         return step.reshape(gradient.shape) if np.all(np.isfinite(step)) else np.zeros(gradient.shape)
@@ -143,25 +149,28 @@ class KeptFactor:
         signs = np.concatenate([self.signs, *(np.full(columns.shape[1], sign) for columns, sign in pairs)])
         following = replace(self, columns=columns, solved=solved, signs=signs, changed=changed, hessian=kept)
         vars(following)["_inverse"] = self._inverse  # of the same root
-        if columns.shape[1] > max(8, len(self.root) // 8):
+        if following.changes > max(8, _WORKED_IN * len(self.root)):
             return following.absorbed()
         return following.settled() if solved.shape[1] > _APART else following
 
     def settled(self) -> "KeptFactor":
         """The same matrix with all changes worked into the inverse; as it is where that is not finite."""
         try:
-            inverse = self._inverse - self.solved @ lu_solve(self._inner, self.solved.T, check_finite=False)
-        except (LinAlgError, ValueError):
+            inverse = self._inverse - self.solved @ np.linalg.solve(self._inner, self.solved.T)
+        except LinAlgError:
             return self
         if not np.all(np.isfinite(inverse)):
             return self
-        return replace(self, solved=self.solved[:, :0], inverse=inverse)
+        none, worked = self.columns[:, :0], (*self.worked, (self.columns, self.signs))
+        return replace(self, columns=none, solved=none, signs=self.signs[:0], inverse=inverse, worked=worked)
 
     def absorbed(self) -> "KeptFactor | None":
         """The same matrix with the changes worked into R; None where it is no longer positive definite."""
-        if not self.columns.shape[1]:
+        if not self.changes:
             return self
-        matrix = self.root.T @ self.root + (self.columns * self.signs) @ self.columns.T
+        matrix = self.root.T @ self.root
+        for columns, signs in (*self.worked, (self.columns, self.signs)):
+            matrix += (columns * signs) @ columns.T
         fresh = KeptFactor.of(matrix, self.records)
         return None if fresh is None else replace(fresh, changed=self.changed, hessian=self.hessian)
 

@@ -9,6 +9,7 @@ from certify.convex.enclosure import Scores, gamma
 from certify.convex.losses.base import TINY, UNIT, ScalarLoss
 from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray
+from certify.core.errors import AssumptionViolatedError
 
 MODULUS_LIMIT = 1000
 """Parameters up to which the eigenvalue is worth its cubic cost."""
@@ -72,3 +73,29 @@ def verified_modulus(problem: Problem, scores: Scores, hessian: FloatArray) -> f
         if math.isfinite(proved) and proved > 0:
             return proved * (1 - 2.0**-50)
     return 0.0
+
+
+def proved_modulus(problem: Problem, scores: Scores, hessian: FloatArray | None) -> float:
+    """The larger of l2 (when it covers every parameter) and the verified smallest eigenvalue of a computed Hessian.
+
+    Raises:
+        AssumptionViolatedError: neither is above 0.
+    """
+    declared = float(problem.penalty.min())
+    measured = verified_modulus(problem, scores, hessian) if hessian is not None else 0.0
+    if max(declared, measured) > 0:
+        return max(declared, measured)
+    because = (
+        f"it has more than {MODULUS_LIMIT} parameters"
+        if problem.size > MODULUS_LIMIT
+        else "the Hessian is singular to working precision"
+    )
+    if not math.isfinite(problem.objective.loss_function.constants.self_concordance):
+        because = f"the second derivative of the {problem.objective.loss} loss jumps"
+    if problem.outputs > 1:
+        because = "softmax does not change when all intercepts move together"
+    raise AssumptionViolatedError(
+        f"the intercept is not penalised and no strong-convexity modulus could be proved ({because})",
+        where="objective.penalize_intercept",
+        mend="penalise the intercept (penalize_intercept = true; in scikit-learn fit_intercept=False and a column of ones) and train again",
+    )

@@ -20,6 +20,7 @@ from certify.convex.objective import Objective
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import InputError
 from certify.core.rows import Rows, blocks, stored_entries
+from certify.core.stacked import Stacked
 
 Summand = TypeVar("Summand", bound=Any)
 
@@ -155,6 +156,14 @@ class Problem:
         if "norms" in vars(self):
             vars(other)["norms"] = self.norms
         return other
+
+    def extended(self, X: AnyArray, targets: AnyArray, weights: FloatArray) -> "Problem":
+        """With more records below: features (m, d) and prepared targets (m,) of these, weights (n + m,) of all. Norms already known stay so."""
+        both = replace(self, X=Stacked(self.X, X), targets=np.concatenate([self.targets, targets]), weights=weights)
+        if "norms" in vars(self):
+            below = replace(self, X=as_block(X, intercept=False), targets=targets, weights=weights[self.records :])
+            vars(both)["norms"] = np.concatenate([self.norms, below.norms])
+        return both
 
     def scores(self, w: FloatArray) -> FloatArray:
         """``X w'``, (n, K)."""

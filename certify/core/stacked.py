@@ -18,8 +18,8 @@ class Stacked:
 
     def __init__(self, upper: Rows, lower: AnyArray) -> None:
         stored = stored_entries(upper)
-        self._upper, self._seam = upper, int(upper.shape[0])
-        self._lower: Any = lower if stored is None else _sparse(lower)
+        self.upper, self._seam = upper, int(upper.shape[0])
+        self.lower: Any = lower if stored is None else _sparse(lower)
         self.shape = (self._seam + len(lower), int(upper.shape[1]))
         self.dtype = np.dtype(np.float64)
         self.nnz = None if stored is None else stored + int(np.count_nonzero(lower))
@@ -37,14 +37,23 @@ class Stacked:
             positions = np.asarray(rows, dtype=np.int64)
             above = positions < self._seam
             order = np.argsort(np.argsort(~above, kind="stable"), kind="stable")
-            both = joined(self._upper[positions[above]], self._lower[positions[~above] - self._seam])
+            both = joined(self.upper[positions[above]], self.lower[positions[~above] - self._seam])
             return both[order]
         start, stop, _ = rows.indices(self.shape[0])
         if stop <= self._seam:
-            return self._upper[start:stop]
+            return self.upper[start:stop]
         if start >= self._seam:
-            return self._lower[start - self._seam : stop - self._seam]
-        return joined(self._upper[start : self._seam], self._lower[: stop - self._seam])
+            return self.lower[start - self._seam : stop - self._seam]
+        return joined(self.upper[start : self._seam], self.lower[: stop - self._seam])
+
+
+def same_rows(X: Rows, other: Rows) -> bool:
+    """Whether two matrices are one object, or the same upper rows over equal lower ones."""
+    if X is other:
+        return True
+    if not (isinstance(X, Stacked) and isinstance(other, Stacked)) or X.upper is not other.upper:
+        return False
+    return not (is_sparse(X.lower) or is_sparse(other.lower)) and np.array_equal(X.lower, other.lower)
 
 
 def _sparse(array: AnyArray) -> Any:

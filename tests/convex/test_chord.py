@@ -102,7 +102,7 @@ def test_many_changes_one_after_the_other_stay_a_new_factor_up_to_rounding() -> 
         assert kept is not None
         kept = kept.changed_by(part(problem, [row]), None, w)
     assert kept is not None
-    assert kept.columns.shape[1] <= max(8, problem.size // 4)  # worked into the root now and then
+    assert kept.changes <= max(8, problem.size)  # worked into the root now and then
     hessian, g = without(problem, range(60)).hessian(w), problem.gradient(w + 1)
     np.testing.assert_allclose(kept(g).ravel(), np.linalg.solve(hessian, g.ravel()), rtol=1e-9)
 
@@ -116,7 +116,8 @@ def test_changes_worked_into_the_inverse_are_the_same_factor(monkeypatch: pytest
         assert kept is not None
         kept = kept.changed_by(part(problem, [row]), None, w, places=[row])
     assert kept is not None
-    assert kept.columns.shape[1] >= 3
+    assert kept.changes >= 3
+    assert kept.worked
     assert kept.inverse is not None
     assert kept.solved.shape[1] <= 2
     hessian, g = without(problem, range(3)).hessian(w), problem.gradient(w + 1)

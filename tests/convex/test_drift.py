@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from certify.convex import anchor as anchor_module
-from certify.convex import certificate as certificate_module
 from certify.convex import problem as problem_module
+from certify.convex import proposed as proposed_module
 from certify.convex.anchor import KeptHessian
 from certify.convex.bynorms import gradient_by_norms
 from certify.convex.certificate import certify_parameters
@@ -159,7 +159,7 @@ def test_losses_and_penalties_without_a_kept_hessian() -> None:
 
 def measured(problem: Problem, w: np.ndarray, z: np.ndarray, kept: KeptHessian) -> Measured:
     gradient, scores = gradient_by_norms(problem, w)
-    return by_drift(problem, gradient, scores, z, kept, max_row_norm(problem))
+    return by_drift(problem, gradient, curvature_drift(problem, scores, kept), z, kept, max_row_norm(problem))
 
 
 @settings(max_examples=30)
@@ -205,14 +205,15 @@ def test_defect_and_decrement_are_upper_bounds(
     z = {"factor": factor(gradient.value), "kept": solved, "zero": 0 * w, "nonsense": rng.normal(size=w.shape)}[
         proposal
     ]
-    found = by_drift(problem, gradient, scores, z, kept, max_row_norm(problem))
+    drift = curvature_drift(problem, scores, kept)
+    found = by_drift(problem, gradient, drift, z, kept, max_row_norm(problem))
     defect, decrement = truth(oracle, problem, y, w, z)
     assert defect <= oracle.mp.mpf(found.defect)
     assert decrement <= oracle.mp.mpf(found.decrement)
     reach = np.max(np.abs(dense(problem) @ z[0, : size[1]] + intercept * z[0, -1]) * (problem.weights > 0))
     assert reach <= found.reach * (1 + 1e-12)
     exact = oracle.exact(problem.objective, dense(problem), y, problem.weights)
-    assert drift_in_full(oracle, exact, problem, w, kept) <= oracle.mp.mpf(curvature_drift(problem, scores, kept))
+    assert drift_in_full(oracle, exact, problem, w, kept) <= oracle.mp.mpf(drift)
 
 
 def drift_in_full(oracle: Any, exact: Any, problem: Problem, w: np.ndarray, kept: KeptHessian) -> Any:
@@ -339,8 +340,8 @@ def test_a_stream_is_certified_from_gradients_alone_and_never_below_the_truth(
     for _ in range(25):
         w = w - np.linalg.solve(problem.hessian(w), problem.gradient(w)[0])[None]
     products = []
-    real = certificate_module.product_by_norms
-    monkeypatch.setattr(certificate_module, "product_by_norms", lambda *a: products.append(1) or real(*a))
+    real = proposed_module.product_by_norms
+    monkeypatch.setattr(proposed_module, "product_by_norms", lambda *a: products.append(1) or real(*a))
     monkeypatch.setattr(anchor_module, "_APART", 2)
     factor: KeptFactor | None = KeptFactor.at(problem, w)
     gone: list[int] = []

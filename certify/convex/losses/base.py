@@ -120,6 +120,16 @@ class ScalarLoss(Loss):
     def second_rounding(self, z: FloatArray, y: AnyArray) -> FloatArray:
         """Bound on the rounding error of :meth:`second` at ``z``."""
 
+    def first_rounding_of(self, value: FloatArray, z: FloatArray, y: AnyArray) -> FloatArray:
+        """:meth:`first_rounding` where :meth:`first` is known already: ``value``."""
+        del value
+        return self.first_rounding(z, y)
+
+    def second_rounding_of(self, value: FloatArray, z: FloatArray, y: AnyArray) -> FloatArray:
+        """:meth:`second_rounding` where :meth:`second` is known already: ``value``."""
+        del value
+        return self.second_rounding(z, y)
+
     @abstractmethod
     def second_sup(self, z: FloatArray, dz: FloatArray, y: AnyArray) -> FloatArray:
         """Upper bound on l'' over [z - dz, z + dz]."""

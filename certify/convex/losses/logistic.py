@@ -4,7 +4,6 @@ import math
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import expit
 
 from certify.convex.losses.base import FUNCTION_ERROR, TINY, LossConstants, TwoClassLoss
 from certify.core.arrays import AnyArray, FloatArray
@@ -26,8 +25,9 @@ class Logistic(TwoClassLoss):
         return np.logaddexp(0.0, -y * z[:, 0])
 
     def first(self, z: FloatArray, y: AnyArray) -> FloatArray:
-        """-s expit(-s z)."""
-        return -y * expit(-y * z)
+        """-s expit(-s z), as -s / (1 + exp(s z)): where exp overflows, 0 is nearer than 1e-300."""
+        with np.errstate(over="ignore"):
+            return np.asarray(-y / (1 + np.exp(y * z)))
 
     def second(self, z: FloatArray, y: AnyArray) -> FloatArray:
         """expit(z) expit(-z), as e / (1 + e)^2 with e = exp(-|z|): one exp, which NumPy does several at a time."""
@@ -36,12 +36,22 @@ class Logistic(TwoClassLoss):
         return np.asarray(decay / (1 + decay) ** 2)
 
     def first_rounding(self, z: FloatArray, y: AnyArray) -> FloatArray:
-        """Relative error of expit."""
-        return FUNCTION_ERROR * np.abs(self.first(z, y)) + TINY
+        """The relative error of exp, and two more roundings."""
+        return self.first_rounding_of(self.first(z, y), z, y)
+
+    def first_rounding_of(self, value: FloatArray, z: FloatArray, y: AnyArray) -> FloatArray:
+        """The same from the computed value."""
+        del z, y
+        return FUNCTION_ERROR * np.abs(value) + TINY
 
     def second_rounding(self, z: FloatArray, y: AnyArray) -> FloatArray:
         """e's relative error enters with at most its own size; the four operations add less than as much again."""
-        return 3 * FUNCTION_ERROR * self.second(z, y) + TINY
+        return self.second_rounding_of(self.second(z, y), z, y)
+
+    def second_rounding_of(self, value: FloatArray, z: FloatArray, y: AnyArray) -> FloatArray:
+        """The same from the computed value."""
+        del z, y
+        return 3 * FUNCTION_ERROR * value + TINY
 
     def second_sup(self, z: FloatArray, dz: FloatArray, y: AnyArray) -> FloatArray:
         """l'' grows by at most exp(dz) within dz, and is at most 1/4."""

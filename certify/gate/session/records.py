@@ -11,8 +11,7 @@ from certify.convex.objective import Objective
 from certify.convex.problem import Problem, bind
 from certify.core.arrays import AnyArray, FloatArray, IntArray
 from certify.core.errors import InputError
-from certify.core.rows import Rows
-from certify.core.stacked import Stacked, joined
+from certify.core.stacked import joined
 from certify.data.dataset import WHOLE_NUMBER, Dataset
 
 
@@ -108,8 +107,7 @@ class Records:
         weights = np.concatenate([np.where(self.live, bound.weights, 0.0), later.weight])
         if not later.ids:
             return bound.reweighted(weights)
-        X: Rows = Stacked(bound.X, later.X)
-        return replace(bound, X=X, targets=np.concatenate([bound.targets, self.prepared(later.y)]), weights=weights)
+        return bound.extended(later.X, self.prepared(later.y), weights)
 
     def prepared(self, y: FloatArray) -> AnyArray:
         """Targets (m,) as the loss wants them; the labels of the file decide what a label means."""

@@ -257,6 +257,6 @@ class Session:
         self._in_doubt = True  # until the writing is over, the file alone knows which state counts
         self._store.write(state.stored(), log_body(step, state.total, request.outside), kept)
         self._in_doubt = False
-        self._state, self._unsaved = state, new is not None and (kept is None or new.columns.shape[1] > 0)
+        self._state, self._unsaved = state, new is not None and (kept is None or new.changes > 0)
         self._log.append(step)
         return step
