@@ -63,10 +63,11 @@ def proposed(
     Raises:
         AssumptionViolatedError: not every parameter is penalised.
     """
-    if kept is not None and isinstance(trail, Trail):
+    if kept is not None and isinstance(trail, Trail) and trail.ready:
         found = _followed(problem, w, propose, row_norm, kept, trail)
         if found is not None:
             return found
+        trail = trail.lapsed()
     return _measured(problem, w, propose, row_norm, kept, trail)
 
 
@@ -79,7 +80,7 @@ def _followed(
     trail: Trail,
 ) -> Evidence | None:
     """From a gradient that was followed from an earlier point; None where that is not known well enough."""
-    onward = None if trail.spent else trail.onward(problem, w, kept)
+    onward = trail.onward(problem, w, kept)
     if onward is None:
         return None
     following, gradient = onward.trail, onward.trail.gradient

@@ -27,6 +27,9 @@ from certify.convex.shadow import Passed, Shadow
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.stacked import same_rows
 
+_LONGEST_REST = 6
+"""Binary logarithm of the certificates that a trail rests at most."""
+
 _FEW = 256
 """Records of other weight up to which a trail is followed: their parts are worked out one by one."""
 
@@ -87,6 +90,8 @@ class Trail:
         wrong: bounds on the rounding of each.
         steps: how many since double precision.
         spent: whether its errors have grown so much that it is better begun anew.
+        lapses: how often in a row it was followed in vain.
+        rests: certificates to be measured in double precision before it is followed again.
     """
 
     shadow: Shadow
@@ -100,6 +105,8 @@ class Trail:
     wrong: FloatArray
     steps: int = 0
     spent: bool = False
+    lapses: int = 0
+    rests: int = 0
 
     @classmethod
     def begun(
@@ -115,6 +122,16 @@ class Trail:
         slope = loss.first(z, y)
         wrong = loss.first_rounding_of(slope, z, y)
         return cls(beneath, problem, problem.weights.copy(), w.copy(), traced, z, scores.error[:, 0], slope, wrong)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is worth following."""
+        return not self.spent and self.rests == 0
+
+    def lapsed(self) -> "Trail":
+        """The trail after it was followed in vain: it rests for longer each time, so that attempts cost less and less."""
+        lapses = self.lapses + 1
+        return replace(self, lapses=lapses, rests=2 ** min(lapses, _LONGEST_REST))
 
     @property
     def scores(self) -> Scores:
@@ -230,8 +247,13 @@ def begin(
     known: Trail | Shadow | None, problem: Problem, w: FloatArray, gradient: Enclosed, scores: Scores
 ) -> Trail | None:
     """A new trail from where gradient and scores were measured, over the shadow of an earlier one; None without a shadow."""
+    if known is None:
+        return None
     shadow = known.shadow if isinstance(known, Trail) else known
-    return None if shadow is None else Trail.begun(shadow, problem, w, gradient, scores)
+    fresh = Trail.begun(shadow, problem, w, gradient, scores)
+    if fresh is None or not isinstance(known, Trail):
+        return fresh
+    return replace(fresh, lapses=known.lapses, rests=max(known.rests - 1, 0))
 
 
 def _traced(value: FloatArray, slack: FloatArray, rest: float, norms: FloatArray) -> Traced:

@@ -488,3 +488,17 @@ def test_a_step_to_the_level_of_rounding_is_measured_in_double_precision() -> No
         plain = certify_parameters(problem, w, propose=factor, kept=factor.hessian)
         assert float(bound.distance) <= 1.001 * float(plain.distance)
         assert trail.steps == 0
+
+
+def test_a_trail_that_leads_nowhere_is_tried_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, start = large(2)
+    tried: list[int] = []
+    real = Trail.onward
+    monkeypatch.setattr(Trail, "onward", lambda *a: tried.append(1) or real(*a))
+    stream(problem, start, 20, shadow_of(problem))
+    assert len(tried) > 10
+    tried.clear()
+    monkeypatch.setattr(proposed_module, "_UNKNOWN", 0.0)
+    found = stream(problem, start, 60, shadow_of(problem))
+    assert all(bound.trail is not None and bound.trail.steps == 0 for _, _, bound in found)
+    assert 3 <= len(tried) <= 6

@@ -48,6 +48,40 @@ def test_every_certified_distance_covers_the_retrained_minimiser(
         assert minimiser(session.objective, data, session.parameters) > 100 * distance
 
 
+def test_a_long_session_follows_its_gradient_in_single_precision_and_certifies_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # after a dozen requests the records are copied in single precision; a correction and an addition begin a new trail over the same copy
+    monkeypatch.setattr(state_module, "_SHADOWED", 3)
+    data, copies, followed = made.draw("logistic", records=2000, features=6), [], []
+    real = state_module.Shadow.of
+    monkeypatch.setattr(state_module.Shadow, "of", lambda problem: copies.append(1) or real(problem))
+    with made.begin(tmp_path, data, tolerance=1e-4, l2=50.0) as session:
+        for number in range(24):
+            if number == 10:
+                session.correct("p-1500", [0.3, -0.2, 0.1, 0.0, 0.2, 0.4], data.y[7])
+            elif number == 16:
+                session.add(["n-1", "n-2"], data.X[:2] + 0.01, data.y[:2])
+            else:
+                session.delete(f"p-{number}")
+            trail = session.bound.trail
+            followed.append(0 if trail is None else trail.steps)
+            truth, slack = made.retrained(session.objective, session.records.retained(), session.parameters)
+            assert np.linalg.norm(session.parameters - truth) <= session.bound.distance + slack
+            assert session.bound.distance <= session.tolerance
+        assert len(copies) == 1
+        assert followed[:3] == [0, 0, 0]
+        assert max(followed[4:10]) >= 1
+        assert followed[10] == followed[16] == 0
+        assert max(followed[11:16]) >= 1
+        assert max(followed[17:]) >= 1
+        ended = session.parameters
+    with made.again(tmp_path, data) as session:  # measured in double precision, from nothing
+        assert np.array_equal(session.parameters, ended)
+        assert session.bound.trail is None
+        assert session.bound.distance <= session.tolerance
+
+
 @pytest.mark.parametrize("loss", made.LOSSES)
 def test_a_random_stream_agrees_with_a_plain_book_and_a_retrain(tmp_path: Path, loss: str) -> None:
     data, rng = made.draw(loss, records=120), np.random.default_rng(100 + made.LOSSES.index(loss))
