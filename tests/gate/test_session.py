@@ -64,7 +64,7 @@ def test_a_long_session_follows_its_gradient_in_single_precision_and_certifies_a
                 session.add(["n-1", "n-2"], data.X[:2] + 0.01, data.y[:2])
             else:
                 session.delete(f"p-{number}")
-            trail = session.bound.trail
+            trail = session._state.bound.trail
             followed.append(0 if trail is None else trail.steps)
             truth, slack = made.retrained(session.objective, session.records.retained(), session.parameters)
             assert np.linalg.norm(session.parameters - truth) <= session.bound.distance + slack
@@ -78,7 +78,7 @@ def test_a_long_session_follows_its_gradient_in_single_precision_and_certifies_a
         ended = session.parameters
     with made.again(tmp_path, data) as session:  # measured in double precision, from nothing
         assert np.array_equal(session.parameters, ended)
-        assert session.bound.trail is None
+        assert session._state.bound.trail is None
         assert session.bound.distance <= session.tolerance
 
 

@@ -6,7 +6,7 @@ request and on every opening; it neither adds up over requests nor depends on th
 """
 
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +161,8 @@ class Session:
 
     @property
     def bound(self) -> DistanceBound:
-        """The certificate of the weights on the records that count."""
-        return self._state.bound
+        """The certificate of the weights on the records that count; without its trail, which is as large as the records."""
+        return replace(self._state.bound, trail=None)
 
     @property
     def tolerance(self) -> float:
