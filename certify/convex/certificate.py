@@ -90,6 +90,10 @@ class DistanceBound:
     duality_gap: UpperBound = _NOWHERE
     trail: Trail | None = field(default=None, repr=False)
 
+    def __getstate__(self) -> dict[str, object]:
+        """Everything but the trail: that holds the records, those that left among them, and is for memory alone."""
+        return vars(self) | {"trail": None}
+
 
 def bound_distance(objective: Objective, X: Any, y: Any, w: Any, sample_weight: Any = None) -> DistanceBound:
     """Bound the Euclidean distance of ``w`` to the exact minimiser of the objective on the retained records.

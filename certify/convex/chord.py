@@ -165,8 +165,7 @@ class _Walk:
         """Take one step and measure it; the finished run when that is near enough."""
         candidate = self._w - self._direction
         self._steps += 1
-        bound = certified(self._problem, candidate, self._factor, self._row_norm, self._known)
-        self._known = self._known if bound.trail is None else bound.trail
+        bound = self._certified(candidate)
         self.reached = min(self.reached, float(bound.distance))
         quotient = _quotient(bound.residual_norm, float(np.linalg.norm(self._residual)))
         self._contraction = max(self._contraction, quotient)
@@ -181,6 +180,14 @@ class _Walk:
             return ChordRun(candidate, bound, self._factor, self._steps, self._refactored, self._contraction)
         self._go_on(candidate, bound, quotient, poor=poor)
         return None
+
+    def _certified(self, w: FloatArray) -> DistanceBound:
+        """The certificate at w; in double precision where single precision does not show that it is near enough."""
+        bound = certified(self._problem, w, self._factor, self._row_norm, self._known)
+        if bound.trail is not None and bound.trail.steps > 0 and bound.distance > self._goal.tolerance:
+            bound = certified(self._problem, w, self._factor, self._row_norm, bound.trail.shadow)
+        self._known = self._known if bound.trail is None else bound.trail
+        return bound
 
     def _last_resort(self, w: FloatArray) -> DistanceBound:
         """At the level of rounding no step helps; a verified eigenvalue above l2 still may."""

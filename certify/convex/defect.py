@@ -72,7 +72,7 @@ def by_drift(
     with np.errstate(over="ignore", invalid="ignore"):
         product, length = kept.product(step), norm_upper(step)
         # ``spread``: of the gradient's error, what is bounded in the norm of H^-1
-        spread, error = gradient.apart(kept, drift) if isinstance(gradient, Traced) else (0.0, gradient.error)
+        spread, error = gradient.split(kept, drift) if isinstance(gradient, Traced) else (0.0, gradient.error)
         left = norm_upper(gradient.value - product.value) + error + product.error
         left += 2 * UNIT * (norm_upper(gradient.value) + norm_upper(product.value))
         unknown = (error / modulus + spread / math.sqrt(modulus)) * RAISE

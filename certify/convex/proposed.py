@@ -4,6 +4,7 @@ Three ways, from the cheapest: the gradient followed in single precision from a 
 norms; measured, its rounding bounded entry by entry. The first two with a Hessian that was kept, where it is near enough (theorem 5b).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -86,7 +87,8 @@ def _followed(
     following, gradient = onward.trail, onward.trail.gradient
     modulus, step = proved_modulus(problem, following.scores, None), np.array(propose(gradient.value.copy()))
     found = by_drift(problem, gradient, onward.drift, step, kept, row_norm)
-    if not (found.unknown <= _UNKNOWN * found.length and found.defect <= _WORTHWHILE * found.length):
+    known = math.isfinite(found.length) and found.unknown <= _UNKNOWN * found.length
+    if not (known and found.defect <= _WORTHWHILE * found.length):
         return None
     # errors add up: a trail whose next step would know too little is not followed in vain
     spent = found.unknown * (following.steps + 1) > _UNKNOWN * found.length * following.steps

@@ -83,7 +83,7 @@ class Shadow:
 
     @classmethod
     def of(cls, problem: Problem) -> "Shadow | None":
-        """The shadow of a problem's records; None where they lie in a file, are sparse, too many, or out of scale.
+        """The shadow of a problem's records; None where they lie in a file, are sparse, too many for memory, or out of scale.
 
         The products are tried on the records themselves: None, too, where one is not within its bound.
         """
@@ -91,7 +91,10 @@ class Shadow:
             return None
         if 4 * problem.records * problem.shape[1] > _LARGEST_BYTES:
             return None
-        rows = np.empty((problem.records, problem.shape[1]), dtype=np.float32)
+        try:
+            rows = np.empty((problem.records, problem.shape[1]), dtype=np.float32)
+        except MemoryError:
+            return None
         for part, block in problem.chunks():
             size = np.abs(block)
             if not np.all((size == 0) | ((size >= _SMALLEST) & (size <= _LARGEST))):
@@ -120,6 +123,7 @@ class Shadow:
         step = _SUMMED * max(1, _CHUNK_BYTES // (4 * width * _SUMMED))
         return [slice(start, min(start + step, records)) for start in range(0, records, step)]
 
+    @np.errstate(over="ignore", under="ignore", invalid="ignore")
     def passed(self, step: FloatArray, share: Callable[[slice, FloatArray], FloatArray]) -> Passed:
         """Both products with the records, which are read once: ``t_i = x_i . step``, and ``sum_i r_i x_i`` for r made from t.
 
@@ -177,7 +181,9 @@ def _in_memory(X: object) -> bool:
 
 
 def _in_scale(array: FloatArray) -> tuple[FloatArray, float]:
-    """The array over a power of two, its largest entry between 1/2 and 1, and that power; zeros as they are, over 1."""
+    """The array over a power of two, its largest entry between 1/2 and 1, and that power; 0 for nothing but zeros."""
     largest = float(np.max(np.abs(array), initial=0.0))
+    if largest == 0:
+        return array, 0.0
     exponent = int(np.frexp(largest)[1]) if np.isfinite(largest) else 0
     return np.ldexp(array, -exponent), float(np.ldexp(1.0, exponent))

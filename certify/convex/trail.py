@@ -27,8 +27,11 @@ from certify.convex.shadow import Passed, Shadow
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.stacked import same_rows
 
-_LONGEST_REST = 6
-"""Binary logarithm of the certificates that a trail rests at most."""
+_LONGEST_PAUSE = 6
+"""Binary logarithm of the certificates for which a trail pauses at most."""
+
+_SHORTEST = 1e-280
+"""Steps shorter than this, but for no step at all, are not followed: their products underflow."""
 
 _FEW = 256
 """Records of other weight up to which a trail is followed: their parts are worked out one by one."""
@@ -44,7 +47,7 @@ class Traced(Enclosed):
     slack: FloatArray = field(kw_only=True)
     rest: float = field(kw_only=True)
 
-    def apart(self, kept: KeptHessian, drift: float) -> tuple[float, float]:
+    def split(self, kept: KeptHessian, drift: float) -> tuple[float, float]:
         """Bounds on ``||H^-1/2 e||`` and on ``||f||``, where ``e + f`` is the error of the gradient.
 
         Args:
@@ -91,7 +94,7 @@ class Trail:
         steps: how many since double precision.
         spent: whether its errors have grown so much that it is better begun anew.
         lapses: how often in a row it was followed in vain.
-        rests: certificates to be measured in double precision before it is followed again.
+        pause: certificates to be measured in double precision before it is followed again.
     """
 
     shadow: Shadow
@@ -106,7 +109,7 @@ class Trail:
     steps: int = 0
     spent: bool = False
     lapses: int = 0
-    rests: int = 0
+    pause: int = 0
 
     @classmethod
     def begun(
@@ -126,12 +129,12 @@ class Trail:
     @property
     def ready(self) -> bool:
         """Whether it is worth following."""
-        return not self.spent and self.rests == 0
+        return not self.spent and self.pause == 0
 
     def lapsed(self) -> "Trail":
-        """The trail after it was followed in vain: it rests for longer each time, so that attempts cost less and less."""
+        """The trail after it was followed in vain: it pauses for longer each time, so that attempts cost less and less."""
         lapses = self.lapses + 1
-        return replace(self, lapses=lapses, rests=2 ** min(lapses, _LONGEST_REST))
+        return replace(self, lapses=lapses, pause=2 ** min(lapses, _LONGEST_PAUSE))
 
     @property
     def scores(self) -> Scores:
@@ -150,12 +153,16 @@ class Trail:
         if before is None or not isinstance(loss, ScalarLoss) or len(kept.weights) != problem.records:
             return None
         step, a, m, y = w - self.w, problem.weights, kept.weights, problem.targets
-        length, z, slope = norm_upper(step) * (1 + 4 * UNIT), np.empty(len(m)), np.empty(len(m))
+        counted, length = a > 0, norm_upper(step) * (1 + 4 * UNIT)
+        if not np.array_equal(counted, m > 0) or 0 < length < _SHORTEST:  # kappa would be infinite; underflow
+            return None
+        z, slope = np.empty(len(m)), np.empty(len(m))
 
         def share(part: slice, t: FloatArray) -> FloatArray:
             np.add(self.z[part], t, out=z[part])
             slope[part] = loss.first(z[part], y[part])
-            return a[part] * (slope[part] - self.slope[part]) - m[part] * t
+            rho = a[part] * (slope[part] - self.slope[part]) - m[part] * t
+            return np.where(counted[part], rho, 0.0)  # scores of records that left may overflow
 
         found = self.shadow.passed(step[0], share)
         near = self._nearby(loss, problem, m, found, z, slope)
@@ -176,11 +183,12 @@ class Trail:
         self, loss: ScalarLoss, problem: Problem, m: FloatArray, found: Passed, z: FloatArray, slope: FloatArray
     ) -> "_Near | None":
         """What the errors of the scores, and rounding, do to each record's share of the gradient; None where they are too large."""
-        a, y, old, size = problem.weights, problem.targets, self.dz, np.abs(found.along)
-        dt = problem.norms * (found.spread * (1 + 2.0**-20)) + (2 * UNIT * _most(z) + TINY)
+        a, y, old = problem.weights, problem.targets, self.dz
+        counted, size, height = a > 0, np.abs(found.along), np.abs(z)
+        dt = problem.norms * (found.spread * (1 + 2.0**-20)) + 2 * UNIT * height + TINY
         dz = (old + dt) * (1 + 4 * UNIT)
-        tau = (size + dz) * (loss.constants.self_concordance * (1 + 8 * UNIT))
-        if not _most(tau) <= 1:  # nor where it is not a number
+        tau = np.where(counted, (size + dz) * (loss.constants.self_concordance * (1 + 8 * UNIT)), 0.0)
+        if not np.max(tau, initial=0.0) <= 1:  # nor where it is not a number
             return None
         wrong = loss.first_rounding_of(slope, z, y)
         second = loss.second(z, y)
@@ -188,12 +196,11 @@ class Trail:
         # every score between the two points, as computed or exact, lies within tau / R of z, and e^tau - 1 <= tau + tau^2
         tau *= 1 + tau
         h = a * second
-        strayed = a * ((second + rounding) * tau + rounding) + (16 * UNIT) * (h + m)
-        apart = (np.abs(h - m) + strayed) * (1 + 4 * UNIT)
-        grain = 8 * UNIT * (_most(a) * (_most(slope) + _most(self.slope)) + _most(m) * (_most(size) + _most(z))) + TINY
-        owed = (apart * dt + 2 * strayed * old + a * (wrong + self.wrong) + grain) * (1 + 16 * UNIT)
-        drift = _drift((a > 0) | (m > 0), apart, (h - strayed) * m)
-        return _Near(dz, wrong, np.where(a > 0, owed, 0.0), drift)
+        strayed = a * ((second + rounding) * tau + rounding) + (16 * UNIT) * (h + m) + TINY
+        farthest = (np.abs(h - m) + strayed) * (1 + 4 * UNIT)
+        grain = 8 * UNIT * (a * (np.abs(slope) + np.abs(self.slope)) + m * (size + height)) + TINY
+        owed = (farthest * dt + 2 * strayed * old + a * (wrong + self.wrong) + grain) * (1 + 16 * UNIT)
+        return _Near(dz, wrong, np.where(counted, owed, 0.0), _drift(counted, farthest, h - strayed, m))
 
     def _counted_as(self, problem: Problem) -> Traced | None:
         """The gradient at the same point for other sample weights; None where more than those differ, or too many of them."""
@@ -229,18 +236,14 @@ class Trail:
         return np.asarray(share.T @ rows), bound
 
 
-def _drift(counted: AnyArray, apart: FloatArray, product: FloatArray) -> float:
-    """``max apart_i / sqrt(product_i)``, rounded up, over the records that count; infinite where the product may be 0."""
-    product = np.where(counted, product, 1.0)
-    if not np.min(product, initial=1.0) > 0:
+def _drift(counted: AnyArray, farthest: FloatArray, low: FloatArray, m: FloatArray) -> float:
+    """``max farthest_i / sqrt(low_i m_i)``, rounded up, over the records that count; infinite where ``low_i`` is not above 0."""
+    # two roots: the product may overflow, or underflow
+    roots = np.where(counted, np.sqrt(np.maximum(low, 0.0)) * np.sqrt(m), 1.0)
+    if not (np.min(roots, initial=1.0) > 0 and np.max(roots, initial=1.0) < math.inf):
         return math.inf
-    worst = float(np.max(apart * apart / product, initial=0.0))
-    return math.sqrt(worst) * (1 + 32 * UNIT) if math.isfinite(worst) else math.inf
-
-
-def _most(array: FloatArray) -> float:
-    """The largest size of an entry."""
-    return float(max(array.max(initial=0.0), -array.min(initial=0.0)))
+    worst = float(np.max(np.where(counted, farthest / roots, 0.0), initial=0.0))
+    return worst * (1 + 32 * UNIT) if math.isfinite(worst) else math.inf
 
 
 def begin(
@@ -253,7 +256,7 @@ def begin(
     fresh = Trail.begun(shadow, problem, w, gradient, scores)
     if fresh is None or not isinstance(known, Trail):
         return fresh
-    return replace(fresh, lapses=known.lapses, rests=max(known.rests - 1, 0))
+    return replace(fresh, lapses=known.lapses, pause=max(known.pause - 1, 0))
 
 
 def _traced(value: FloatArray, slack: FloatArray, rest: float, norms: FloatArray) -> Traced:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from certify.convex import trail as trail_module
 from certify.convex.anchor import KeptHessian
 from certify.convex.bynorms import gradient_by_norms
 from certify.convex.certificate import DistanceBound, certify_parameters
+from certify.convex.chord import Goal, follow
 from certify.convex.defect import by_drift
 from certify.convex.enclosure import max_row_norm
 from certify.convex.kept import KeptFactor
@@ -349,7 +351,7 @@ def test_what_is_not_known_of_a_record_stays_unknown(drift: float, *, leaves: bo
     # h is 1; m so much larger that kappa is the drift
     larger = (drift / 2 + np.sqrt(1 + drift * drift / 4)) ** 2
     hessian, soft = now.hessian(w), replace(after, weights=after.weights * larger)
-    spread, rest = onward.trail.gradient.apart(soft, drift)
+    spread, rest = onward.trail.gradient.split(soft, drift)
     truth = float(np.sqrt(wrong[0] @ np.linalg.solve(hessian, wrong[0])))
     if not leaves:
         assert 0.5 * spread < truth <= spread * (1 + 1e-9)
@@ -382,15 +384,17 @@ def test_too_many_other_weights_end_a_trail(monkeypatch: pytest.MonkeyPatch) -> 
     problem, _, w = drawn("logistic", 0, (40, 3))
     trail, kept = begun(problem, w), kept_at(problem, w)
     monkeypatch.setattr(trail_module, "_FEW", 3)
-    assert trail.onward(left_out(problem, range(3)), w, kept) is not None
-    assert trail.onward(left_out(problem, range(4)), w, kept) is None
+    three, four = (problem.reweighted(problem.weights * (1 + 1e-3 * (np.arange(40) < count))) for count in (3, 4))
+    assert trail.onward(three, w, kept) is not None
+    assert trail.onward(four, w, kept) is None
 
 
 def test_what_the_caller_does_to_his_arrays_afterwards_does_not_reach_the_trail() -> None:
     problem, _, w = drawn("logistic", 1, (40, 3))
     weights, point = problem.weights.copy(), w.copy()
     mine = replace(problem, weights=weights)
-    trail, kept = begun(mine, point), kept_at(mine, point)
+    trail, kept = begun(mine, point), kept_at(mine, point).without(np.array([3]), part(mine, [3]))
+    assert kept is not None
     weights[3] = 0.0
     point += 7.0
     now = left_out(problem, [3])
@@ -502,3 +506,124 @@ def test_a_trail_that_leads_nowhere_is_tried_less_and_less_often(monkeypatch: py
     found = stream(problem, start, 60, shadow_of(problem))
     assert all(bound.trail is not None and bound.trail.steps == 0 for _, _, bound in found)
     assert 3 <= len(tried) <= 6
+
+
+# ------------------------------------------------------------------------------------------------- the edges
+
+
+@pytest.mark.parametrize(
+    ("entry", "target", "before", "after", "l2"),
+    [(1e15, 1e15, 3.5e-162, 2e-162, 1e-134), (1e-10, -1e-10, 2.7e154, 1.5e154, 1e133), (1.0, 1.0, 3e-5, 2e-5, 1e-4)],
+)
+def test_weights_whose_squares_leave_the_range_do_not_hide_the_drift(
+    entry: float, target: float, before: float, after: float, l2: float
+) -> None:
+    X, y, w = np.full((4, 1), entry), np.full(4, target), np.array([[2.0]])
+    old = bind(Objective("squared", l2), X, y, 1, np.full(4, before))
+    now, kept = old.reweighted(np.full(4, after)), kept_at(old, w)
+
+    def propose(g: np.ndarray) -> np.ndarray:
+        return g / float(kept.matrix[0, 0])
+
+    trail = certify_parameters(now, w, propose=propose, kept=kept, trail=shadow_of(old)).trail
+    assert trail is not None
+    trail, away = replace(trail, pause=0), w + 1e-7
+    onward = trail.onward(now, away, kept)
+    assert onward is not None
+    assert abs(before - after) / np.sqrt(before) / np.sqrt(after) <= onward.drift
+    bound = certify_parameters(now, away, propose=propose, kept=kept, trail=trail)
+    h = 4 * (after * entry) * entry
+    truth = abs(2 + 1e-7 - 4 * (after * entry) * target / (h + l2))
+    assert truth <= float(bound.distance) * (1 + 1e-12)
+
+
+def test_a_hessian_that_still_counts_a_record_that_left_is_not_followed() -> None:
+    problem, _, w = drawn("logistic", 3, (30, 3))
+    trail, kept, away = begun(problem, w), kept_at(problem, w), w + 1e-3
+    now = left_out(problem, [4])
+    assert trail.onward(now, away, kept) is None
+    told = kept.without(np.array([4]), part(problem, [4]))
+    assert told is not None
+    assert trail.onward(now, away, told) is not None
+    assert trail.onward(problem, away, told) is None  # nor one that no longer counts a record that does
+
+
+@pytest.mark.parametrize("nonsense", [np.inf, np.nan, 0.0, 1e300])
+def test_a_proposal_that_is_no_step_is_followed_nowhere(nonsense: float) -> None:
+    problem, start = large(3)
+    w, kept = start + 1e-3, kept_at(problem, start)
+    trail = begun(problem, start)
+    bound = certify_parameters(problem, w, propose=lambda g: np.full(g.shape, nonsense), kept=kept, trail=trail)
+    assert float(np.linalg.norm(w - start)) <= float(bound.distance)
+    assert bound.trail is None or bound.trail.steps == 0
+
+
+def test_steps_that_underflow_are_not_followed() -> None:
+    problem, _, w = drawn("squared", 3, (30, 3))
+    trail, kept = begun(problem, 0 * w), kept_at(problem, w)
+    assert trail.onward(problem, 0 * w + 1e-300, kept) is None
+    assert trail.onward(problem, 0 * w + 1e-200, kept) is not None
+
+
+def test_what_became_of_the_scores_of_a_record_that_left_does_not_matter() -> None:
+    problem, _, w = drawn("poisson", 8, (30, 2))
+    X = np.array(problem.X)
+    X[3] = 1e5  # scores that overflow exp as soon as w moves
+    problem = left_out(replace(problem, X=X), [3])
+    w = w - (w @ X[3]) / (X[3] @ X[3]) * X[3]
+    trail, kept, away = begun(problem, w), kept_at(problem, w), w + 0.02
+    onward = trail.onward(problem, away, kept)
+    assert onward is not None
+    others = part(problem, np.flatnonzero(np.arange(30) != 3))
+    assert np.linalg.norm(onward.trail.gradient.value - others.gradient(away)) <= onward.trail.gradient.error < 1e-3
+    # and when it comes back, it is known that nothing is known of it
+    back = replace(problem, weights=np.where(np.arange(30) == 3, 1.0, problem.weights))
+    assert onward.trail.onward(back, away + 1e-9, kept_at(problem, w)) is None
+
+
+def test_a_chunk_of_zeros_costs_nothing() -> None:
+    problem = bind(Objective("squared", 1.0), np.full((4, 1), 1e15), np.zeros(4))
+    found = shadow_of(problem).passed(np.ones(1), lambda _, t: 0 * t)
+    assert found.error <= 1e-290
+    assert not found.total.any()
+    still = shadow_of(problem).passed(np.zeros(1), lambda _, t: t + 1)
+    assert still.spread == 0
+    assert not still.along.any()
+
+
+def test_records_that_memory_does_not_hold_twice_have_no_shadow(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, _, _ = drawn("logistic", 0, (30, 3))
+
+    def full(*_: object, **__: object) -> np.ndarray:
+        raise MemoryError
+
+    monkeypatch.setattr(shadow_module.np, "empty", full)
+    assert Shadow.of(problem) is None
+
+
+def test_a_copy_of_a_bound_leaves_the_trail_behind() -> None:
+    problem, start = large(0)
+    bound = stream(problem, start, 3, shadow_of(problem))[-1][-1]
+    assert bound.trail is not None
+    for other in (copy(bound), deepcopy(bound)):  # as it would be written down, or sent to another process
+        assert other.trail is None
+        assert other.distance == bound.distance
+
+
+def test_what_single_precision_does_not_show_to_be_near_is_measured_again() -> None:
+    # a tolerance just above what double precision certifies: no request may be refused for the trail's own errors
+    problem, w = large(0)
+    factor, row_norm, known = KeptFactor.at(problem, w), max_row_norm(problem), shadow_of(problem)
+    residual, again = problem.gradient(w), 0
+    for place in range(20):
+        left = part(problem, [place])
+        problem = left_out(problem, [place])
+        assert factor is not None
+        factor = factor.changed_by(left, None, w, places=[place])
+        residual = residual - (left.gradient(w) - left.penalty * w)
+        plain = follow(problem, w, residual, factor, Goal(1.0, 1), row_norm)
+        tight = Goal(float(plain.bound.distance) * 1.0005, 1)
+        again += follow(problem, w, residual, factor, tight, row_norm, known).bound.trail.steps == 0  # type: ignore[union-attr]
+        run = follow(problem, w, residual, factor, Goal(1.0, 1), row_norm, known)
+        known, w, residual, factor = run.bound.trail, run.parameters, run.bound.residual, run.factor  # type: ignore[assignment]
+    assert again >= 10

@@ -82,6 +82,43 @@ def test_a_long_session_follows_its_gradient_in_single_precision_and_certifies_a
         assert session.bound.distance <= session.tolerance
 
 
+def test_a_session_keeps_its_copy_through_corrections_refreshing_and_openings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_module, "_SHADOWED", 3)
+    data = made.draw("logistic", records=2000, features=6)
+
+    def steps(session: Session, first: int, count: int) -> int:
+        found = 0
+        for number in range(first, first + count):
+            session.delete(f"p-{number}")
+            trail = session._state.bound.trail
+            found = max(found, 0 if trail is None else trail.steps)
+        return found
+
+    with made.begin(tmp_path, data, tolerance=1e-4, l2=50.0) as session:
+        session.correct("p-1500", [0.3, -0.2, 0.1, 0.0, 0.2, 0.4], data.y[7])  # stands when the copy is made
+        assert steps(session, 0, 8) > 0
+        session.refresh()
+        assert steps(session, 10, 6) > 0
+        shadow = session._state.shadow
+        assert shadow is not None
+        assert len(shadow.rows) == 2000
+    monkeypatch.setattr(state_module, "_renewal_pays", lambda old: old.served == 5)
+    with made.again(tmp_path, data) as session:  # has no Hessian of its own before the sixth request
+        assert steps(session, 20, 5) == 0
+        assert steps(session, 25, 8) > 0
+
+
+def test_objectives_whose_hessian_is_not_kept_are_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "_SHADOWED", 1)
+    monkeypatch.setattr(state_module.Shadow, "of", lambda _: pytest.fail("copied"))
+    data = made.draw("softmax")
+    with made.begin(tmp_path, data, "softmax") as session:
+        for number in range(4):
+            session.delete(f"p-{number}")
+
+
 @pytest.mark.parametrize("loss", made.LOSSES)
 def test_a_random_stream_agrees_with_a_plain_book_and_a_retrain(tmp_path: Path, loss: str) -> None:
     data, rng = made.draw(loss, records=120), np.random.default_rng(100 + made.LOSSES.index(loss))

@@ -73,7 +73,10 @@ class DataFile:
             bound = bind(objective, dataset.X, dataset.y, outputs, dataset.sample_weight)
         except InputError as error:
             raise InputError(error.what, where=dataset.where, mend=error.mend) from None
-        return cls(dataset, tuple(map(str, dataset.ids.tolist())), bound, np.unique(dataset.y).astype(np.float64))
+        labels = np.unique(dataset.y).astype(np.float64)
+        file = cls(dataset, tuple(map(str, dataset.ids.tolist())), bound, labels)
+        _ = bound.norms  # worked out once: problems of the same records with other weights take them over
+        return file
 
     @cached_property
     def positions(self) -> dict[str, int]:

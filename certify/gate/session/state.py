@@ -14,7 +14,6 @@ from certify.convex.enclosure import max_row_norm
 from certify.convex.kept import KeptFactor, residual_of
 from certify.convex.problem import Problem
 from certify.convex.shadow import Shadow
-from certify.convex.trail import Trail
 from certify.core.arguments import as_number, as_whole, shown
 from certify.core.arrays import FloatArray, IntArray
 from certify.core.errors import ConfigurationError, InputError
@@ -42,6 +41,8 @@ class State:
         factor: for the next chord step; untrusted.
         row_norm: an upper bound on the norms of the rows that count.
         served: requests since the session was begun or opened.
+        shadow: the data file's records in single precision.
+        copied: whether that was tried.
     """
 
     records: Records
@@ -53,6 +54,8 @@ class State:
     factor: KeptFactor | None
     row_norm: float
     served: int = 0
+    shadow: Shadow | None = None
+    copied: bool = False
 
     def stored(self) -> Stored:
         """What has to be written of it."""
@@ -120,6 +123,7 @@ def carried_out(old: State, request: Request, marks: Marks, goal: Goal, number: 
     records = old.records.without(request.leaving).joined(request.coming)
     if not np.any(records.problem.weights > 0):
         raise InputError("no record would be left to count", where=request.kind, mend="withdraw the model instead")
+    old = _with_shadow(old)
     with np.errstate(over="ignore", invalid="ignore"):
         run, row_norm = _run(old, request, records, goal)
     in_file = np.sort(request.leaving[request.leaving < len(old.records.file.ids)])
@@ -133,6 +137,8 @@ def carried_out(old: State, request: Request, marks: Marks, goal: Goal, number: 
         factor=run.factor,
         row_norm=row_norm,
         served=old.served + 1,
+        shadow=old.shadow,
+        copied=old.copied,
     )
     return state, step_of(number, request.kind, request.count, records, run, time.perf_counter() - began)
 
@@ -147,24 +153,24 @@ def _run(old: State, request: Request, records: Records, goal: Goal) -> tuple[Ch
     if came is not None:
         residual = residual + residual_of(came, w)
         row_norm = max(row_norm, max_row_norm(came))  # rows that left still count: a bound stays a bound
-    factor = None
+    factor, known = None, old.bound.trail or old.shadow
     if request.kind == "refresh":
         row_norm = max_row_norm(records.problem)
     elif old.factor is not None and not _renewal_pays(old):
         stay = old.records.staying(request.leaving)
         factor = old.factor.changed_by(left, came, w, request.leaving, stay)
     if factor is not None:
-        return follow(records.problem, w, residual, factor, goal, row_norm, _known(old)), row_norm
+        return follow(records.problem, w, residual, factor, goal, row_norm, known), row_norm
     fresh = factored(records.problem, w)
-    run = follow(records.problem, w, residual, fresh, goal, row_norm)
+    run = follow(records.problem, w, residual, fresh, goal, row_norm, known)
     return replace(run, refactored=fresh is not None), row_norm
 
 
-def _known(old: State) -> Trail | Shadow | None:
-    """Where the gradient was measured last; after some requests the records' shadow, which costs as much as a dozen certificates save by it."""
-    if old.bound.trail is None and old.served == _SHADOWED:
-        return Shadow.of(old.records.problem)
-    return old.bound.trail
+def _with_shadow(state: State) -> State:
+    """After some requests with a Hessian that is kept, once: with a copy in single precision, which costs as much as a dozen certificates save by it."""
+    if state.copied or state.served < _SHADOWED or state.factor is None or state.factor.hessian is None:
+        return state
+    return replace(state, shadow=Shadow.of(state.records.file.bound), copied=True)
 
 
 def _renewal_pays(old: State) -> bool:
