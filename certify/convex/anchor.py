@@ -17,7 +17,7 @@ from certify.convex.problem import Problem
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.rows import is_sparse
 
-_APART = 64
+_APART = 32
 """Changed rows that are kept apart before they are worked into the matrix."""
 
 

@@ -28,7 +28,7 @@ _WORTHWHILE = 0.08
 _NEGLIGIBLE = 1e-3
 """Rounding errors, as a part of the step, up to which a cheaper bound on them will do."""
 
-_UNKNOWN = 0.03
+_UNKNOWN = 0.04
 """What the gradient's own error may add to the distance, relative to the step, where it was followed in single precision."""
 
 _CORRECTIONS = 4

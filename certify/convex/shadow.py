@@ -33,6 +33,8 @@ _CHUNK_BYTES = 8_000_000
 _SUMMED = 1024
 """Records whose products are added in single precision before the sum goes on in double."""
 
+_PLAIN_EXPONENT = 900
+
 _MOST_LATER = 4096
 """Records that came later, up to which they are kept as they are."""
 
@@ -186,4 +188,6 @@ def _in_scale(array: FloatArray) -> tuple[FloatArray, float]:
     if largest == 0:
         return array, 0.0
     exponent = int(np.frexp(largest)[1]) if np.isfinite(largest) else 0
+    if abs(exponent) < _PLAIN_EXPONENT:  # as exact, and several times as fast
+        return array * 2.0**-exponent, 2.0**exponent
     return np.ldexp(array, -exponent), float(np.ldexp(1.0, exponent))

@@ -132,7 +132,12 @@ class Trail:
         return not self.spent and self.pause == 0
 
     def lapsed(self) -> "Trail":
-        """The trail after it was followed in vain: it pauses for longer each time, so that attempts cost less and less."""
+        """The trail after it was followed in vain: it pauses for longer each time, so that attempts cost less and less.
+
+        One that led somewhere before only ended.
+        """
+        if self.steps:
+            return self
         lapses = self.lapses + 1
         return replace(self, lapses=lapses, pause=2 ** min(lapses, _LONGEST_PAUSE))
 
@@ -193,13 +198,24 @@ class Trail:
         wrong = loss.first_rounding_of(slope, z, y)
         second = loss.second(z, y)
         rounding = loss.second_rounding_of(second, z, y)
+        h = a * second
         # every score between the two points, as computed or exact, lies within tau / R of z, and e^tau - 1 <= tau + tau^2
         tau *= 1 + tau
-        h = a * second
-        strayed = a * ((second + rounding) * tau + rounding) + (16 * UNIT) * (h + m) + TINY
-        farthest = (np.abs(h - m) + strayed) * (1 + 4 * UNIT)
-        grain = 8 * UNIT * (a * (np.abs(slope) + np.abs(self.slope)) + m * (size + height)) + TINY
-        owed = (farthest * dt + 2 * strayed * old + a * (wrong + self.wrong) + grain) * (1 + 16 * UNIT)
+        tau *= second + rounding
+        tau += rounding
+        strayed = a * tau
+        strayed += (16 * UNIT) * (h + m)
+        strayed += TINY
+        farthest = np.abs(h - m)
+        farthest += strayed
+        farthest *= 1 + 4 * UNIT
+        grain = (np.abs(slope) + np.abs(self.slope)) * (8 * UNIT) + (wrong + self.wrong)
+        owed = a * grain
+        owed += (8 * UNIT) * m * (size + height)
+        owed += farthest * dt
+        owed += 2 * strayed * old
+        owed += TINY
+        owed *= 1 + 16 * UNIT
         return _Near(dz, wrong, np.where(counted, owed, 0.0), _drift(counted, farthest, h - strayed, m))
 
     def _counted_as(self, problem: Problem) -> Traced | None:
