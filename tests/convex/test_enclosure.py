@@ -411,3 +411,24 @@ def test_control_a_claim_without_its_rounding_terms_is_exposed(oracle: Any, loss
 def test_the_norm_of_what_is_enclosed_includes_the_error() -> None:
     for value, error in ((np.zeros((1, 3)), 1e-9), (np.array([[3.0, 4.0]]), 0.5), (np.array([[1e-12]]), 1e-9)):
         assert enclosure.Enclosed(value, error).norm >= np.linalg.norm(value) + error
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.sampled_from([1, 3, 40]),
+    exponent=st.integers(-170, 155),
+    spread=st.integers(0, 30),
+)
+def test_a_norm_is_an_upper_bound_at_every_scale(oracle: Any, seed: int, size: int, exponent: int, spread: int) -> None:
+    rng = np.random.default_rng(seed)
+    array = rng.normal(size=size) * 10.0 ** (exponent - rng.integers(0, spread + 1, size))
+    found, truth = norm_upper(array), oracle.norm(oracle.numbers(array))
+    assert truth <= oracle.mp.mpf(found) <= truth * (1 + oracle.mp.mpf(1e-13)) + oracle.mp.mpf("1e-297")
+
+
+@pytest.mark.parametrize("entry", [1.7e-162, 3.3e-161, 1e-158])
+def test_squares_that_lose_digits_to_underflow_do_not_shorten_a_norm(entry: float) -> None:
+    array = np.full(9, entry)
+    assert norm_upper(array) >= 3 * entry
+    assert norm_upper(array) <= 3.001 * entry
