@@ -103,7 +103,7 @@ def test_a_cluster_that_loses_a_worker_ends_where_it_would_have(plain, tmp_path,
     task, plan, assignment = small_fleet()
     mark = tmp_path / "mark"
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
         distributed.Client(cluster) as client,
     ):
         found = run_fleet(task, plan, assignment, Deadly(5, str(mark)), executor=client)

@@ -516,7 +516,7 @@ def test_blocks_are_made_on_a_cluster_of_two_workers_with_the_same_findings(spec
     _, document = audited(certify, spec)
     for path in blocks(spec):
         path.unlink()
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
         put(spec, 'device = "cpu"', f'device = "cpu"\nscheduler = "{cluster.scheduler_address}"')
         _, again = audited(certify, spec)
     assert again["audit"]["design"]["from_cache"] == 0
@@ -531,7 +531,7 @@ def test_workers_that_cannot_import_the_architecture_are_named_instead_of_waited
     from certify.attacks.fleets import executors
 
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
         pytest.raises(InputError, match="cannot import certify_no_such"),
     ):
