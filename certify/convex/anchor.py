@@ -12,7 +12,7 @@ import numpy as np
 
 from certify.convex.blocks import Block, as_block, weighted_gram
 from certify.convex.enclosure import Enclosed, gamma, norm_upper
-from certify.convex.losses.base import TINY, UNIT, ScalarLoss
+from certify.convex.losses.base import TINY, UNIT, ScalarLoss, weighted
 from certify.convex.problem import Problem
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.rows import is_sparse
@@ -149,7 +149,7 @@ def curvatures(problem: Problem, w: FloatArray) -> FloatArray | None:
     if not isinstance(loss, ScalarLoss):
         return None
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        found = problem.weights * loss.second(problem.scores(w), problem.targets[:, None])[:, 0]
+        found = weighted(problem.weights, loss.second(problem.scores(w), problem.targets[:, None])[:, 0])
     return found if np.all(np.isfinite(found)) else None
 
 

@@ -24,7 +24,7 @@ from certify.convex.enclosure import (
     summation,
     with_penalty,
 )
-from certify.convex.losses.base import TINY, UNIT
+from certify.convex.losses.base import TINY, UNIT, weighted
 from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray
 
@@ -38,7 +38,7 @@ def gradient_by_norms(problem: Problem, w: FloatArray) -> tuple[Enclosed, Scores
 
     def part(rows: slice, block: Block) -> FloatArray:
         z[rows] = block @ w.T
-        slope[rows] = problem.weights[rows, None] * loss.gradient(z[rows], problem.targets[rows])
+        slope[rows] = weighted(problem.weights[rows, None], loss.gradient(z[rows], problem.targets[rows]))
         longest[0] = max(longest[0], terms(block))
         return np.asarray(slope[rows].T @ block)
 
@@ -67,7 +67,7 @@ def product_by_norms(problem: Problem, scores: Scores, direction: FloatArray) ->
     def part(rows: slice, block: Block) -> FloatArray:
         u[rows] = block @ direction.T
         product = loss.curvature_product(scores.value[rows], problem.targets[rows], u[rows])
-        curved[rows] = problem.weights[rows, None] * product
+        curved[rows] = weighted(problem.weights[rows, None], product)
         longest[0] = max(longest[0], terms(block))
         return np.asarray(curved[rows].T @ block)
 
@@ -97,6 +97,6 @@ def _summed(problem: Problem, total: FloatArray, errors: Callable[[slice], Error
     bound, reach = np.zeros((total.shape[0], 1)), 0.0
     for rows in spans(problem.records):
         value, error, along = errors(rows)
-        raised = (summation(problem) + 2 * UNIT) * np.abs(value) + problem.weights[rows, None] * error + TINY
+        raised = (summation(problem) + 2 * UNIT) * np.abs(value) + weighted(problem.weights[rows, None], error) + TINY
         bound, reach = bound + raised.T @ problem.norms[rows, None], max(reach, along)
     return Sum(total, bound, reach)

@@ -26,6 +26,9 @@ from certify.core.errors import AssumptionViolatedError
 CONTRACTION_LIMIT = 0.2
 """Quotient of successive residual norms above which a factor is made anew."""
 
+_NEARLY = 1.25
+"""Certified distance over tolerance up to which single precision may be what is missing: it adds a twentieth at most."""
+
 _NOISE = 10.0
 """Residuals below this many times their proven rounding error say nothing about the factor."""
 
@@ -182,9 +185,10 @@ class _Walk:
         return None
 
     def _certified(self, w: FloatArray) -> DistanceBound:
-        """The certificate at w; in double precision where single precision does not show that it is near enough."""
+        """The certificate at w; in double precision where single precision may be what keeps it from being near enough."""
         bound = certified(self._problem, w, self._factor, self._row_norm, self._known)
-        if bound.trail is not None and bound.trail.steps > 0 and bound.distance > self._goal.tolerance:
+        near = self._goal.tolerance < bound.distance <= _NEARLY * self._goal.tolerance
+        if near and bound.trail is not None and bound.trail.steps > 0:
             bound = certified(self._problem, w, self._factor, self._row_norm, bound.trail.shadow)
         self._known = self._known if bound.trail is None else bound.trail
         return bound

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from certify.convex.blocks import Block, absolute, row_norms, terms
-from certify.convex.losses.base import TINY, UNIT
+from certify.convex.losses.base import TINY, UNIT, weighted
 from certify.convex.problem import Problem
 from certify.core.arrays import AnyArray, FloatArray
 from certify.core.errors import AssumptionViolatedError
@@ -174,8 +174,8 @@ def enclose_slopes(
         sizes = rounding.sizes(block)
         value, error = slopes(rows, block @ w.T, rounding.of_scores(sizes))
         a = problem.weights[rows, None]
-        slope = a * value
-        return rounding.summand(block, sizes, slope, a * error + 2 * UNIT * np.abs(slope) + TINY)
+        slope = weighted(a, value)
+        return rounding.summand(block, sizes, slope, weighted(a, error) + 2 * UNIT * np.abs(slope) + TINY)
 
     return with_penalty(problem, problem.over_records(part), w)
 
@@ -207,8 +207,8 @@ def enclose_hessian_product(problem: Problem, scores: Scores, direction: FloatAr
         u, du = block @ direction.T, rounding.of_scores(sizes)
         z, dz = scores.value[rows], scores.error[rows]
         y, a = problem.targets[rows], problem.weights[rows, None]
-        curved = a * loss.curvature_product(z, y, u)
-        error = a * loss.curvature_product_error(z, dz, y, u, du) + 2 * UNIT * np.abs(curved) + TINY
+        curved = weighted(a, loss.curvature_product(z, y, u))
+        error = weighted(a, loss.curvature_product_error(z, dz, y, u, du)) + 2 * UNIT * np.abs(curved) + TINY
         return rounding.summand(block, sizes, curved, error, reach_of(u, du, a))
 
     return with_penalty(problem, problem.over_records(part), direction)

@@ -6,7 +6,7 @@ import numpy as np
 
 from certify.convex.blocks import row_norms
 from certify.convex.enclosure import Scores, gamma
-from certify.convex.losses.base import TINY, UNIT, ScalarLoss
+from certify.convex.losses.base import TINY, UNIT, ScalarLoss, weighted
 from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray
 from certify.core.errors import AssumptionViolatedError
@@ -28,7 +28,7 @@ def _hessian_error(problem: Problem, loss: ScalarLoss, scores: Scores) -> float:
         curvature = loss.third_sup(z, dz, y) * dz + loss.second_rounding(z, y) + count * loss.second_sup(z, dz, y)
         norms = row_norms(block) * (1 + gamma(problem.shape[1] + 16)) + TINY
         # the weight is multiplied in between: a square of the norm alone may underflow where the product does not
-        total += float(np.sum((problem.weights[rows] * curvature[:, 0] * norms) * norms))
+        total += float(np.sum((weighted(problem.weights[rows], curvature[:, 0]) * norms) * norms))
         total += TINY * problem.size * float(np.sum(1 + norms * norms))  # products that underflowed
     return total * (1 + 4 * gamma(problem.records + problem.shape[1] + 64)) + 4 * UNIT * problem.objective.l2
 

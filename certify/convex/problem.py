@@ -14,7 +14,7 @@ import numpy as np
 
 from certify.convex.blocks import Block, as_block, row_norms, weighted_gram
 from certify.convex.losses import TargetError
-from certify.convex.losses.base import TINY
+from certify.convex.losses.base import TINY, weighted
 from certify.convex.numbers import as_column, as_matrix, require_finite
 from certify.convex.objective import Objective
 from certify.core.arrays import AnyArray, FloatArray
@@ -179,7 +179,7 @@ class Problem:
     def value(self, w: FloatArray) -> float:
         """F(w); infinite where the loss overflows."""
         with np.errstate(over="ignore", invalid="ignore"):
-            total = float(self.weights @ self.loss.value(self.scores(w), self.targets))
+            total = float(np.sum(weighted(self.weights, self.loss.value(self.scores(w), self.targets))))
             total += 0.5 * float(np.sum(self.penalty * w * w))
             total += float(np.sum(self.lasso * np.abs(w))) if self.objective.l1 else 0.0
         return total if math.isfinite(total) else math.inf
@@ -204,7 +204,7 @@ class Problem:
 
         def part(rows: slice, block: Block) -> FloatArray:
             slope = loss.gradient(block @ w.T, self.targets[rows])
-            return np.asarray((self.weights[rows, None] * slope).T @ block)
+            return np.asarray(weighted(self.weights[rows, None], slope).T @ block)
 
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(self.penalty * w + self.over_records(part))
@@ -216,7 +216,7 @@ class Problem:
         total = np.zeros((outputs, width, outputs, width))
         for rows, block in self.chunks():
             for j, k, curvature in loss.curvature_blocks(block @ w.T, self.targets[rows]):
-                total[j, :, k, :] += weighted_gram(block, self.weights[rows] * curvature)
+                total[j, :, k, :] += weighted_gram(block, weighted(self.weights[rows], curvature))
         for j in range(outputs):
             total[j, :, j, :] += np.diag(self.penalty)
             for k in range(j):
@@ -229,7 +229,7 @@ class Problem:
 
         def part(rows: slice, block: Block) -> FloatArray:
             curved = loss.curvature_product(block @ w.T, self.targets[rows], block @ direction.T)
-            return np.asarray((self.weights[rows, None] * curved).T @ block)
+            return np.asarray(weighted(self.weights[rows, None], curved).T @ block)
 
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(self.penalty * direction + self.over_records(part))

@@ -9,6 +9,7 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import LinearOperator, cg
 
 from certify.convex.heads import heads
+from certify.convex.losses.base import weighted
 from certify.convex.problem import Problem
 from certify.core.arrays import FloatArray
 
@@ -85,7 +86,9 @@ def exact_line_search(problem: Problem, w: FloatArray, step: FloatArray) -> Floa
 
     def slope(length: float) -> float:
         along = np.sum(loss.gradient(z - length * u, problem.targets) * u, axis=1)
-        value = -float(problem.weights @ along) - float(np.sum(problem.penalty * (w - length * step) * step))
+        value = -float(np.sum(weighted(problem.weights, along))) - float(
+            np.sum(problem.penalty * (w - length * step) * step)
+        )
         return value if math.isfinite(value) else 1e300  # overflow is uphill
 
     if not slope(0.0) < 0:

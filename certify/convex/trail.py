@@ -21,7 +21,7 @@ import numpy as np
 
 from certify.convex.anchor import KeptHessian, dense_rows
 from certify.convex.enclosure import Enclosed, Scores, gamma, norm_upper
-from certify.convex.losses.base import TINY, UNIT, ScalarLoss
+from certify.convex.losses.base import TINY, UNIT, ScalarLoss, weighted
 from certify.convex.problem import Problem
 from certify.convex.shadow import Passed, Shadow
 from certify.core.arrays import AnyArray, FloatArray
@@ -112,6 +112,7 @@ class Trail:
     pause: int = 0
 
     @classmethod
+    @np.errstate(over="ignore", under="ignore", invalid="ignore")
     def begun(
         cls, shadow: Shadow, problem: Problem, w: FloatArray, gradient: Enclosed, scores: Scores
     ) -> "Trail | None":
@@ -166,8 +167,7 @@ class Trail:
         def share(part: slice, t: FloatArray) -> FloatArray:
             np.add(self.z[part], t, out=z[part])
             slope[part] = loss.first(z[part], y[part])
-            rho = a[part] * (slope[part] - self.slope[part]) - m[part] * t
-            return np.where(counted[part], rho, 0.0)  # scores of records that left may overflow
+            return weighted(a[part], slope[part] - self.slope[part]) - m[part] * t
 
         found = self.shadow.passed(step[0], share)
         near = self._nearby(loss, problem, m, found, z, slope)

@@ -432,3 +432,31 @@ def test_squares_that_lose_digits_to_underflow_do_not_shorten_a_norm(entry: floa
     array = np.full(9, entry)
     assert norm_upper(array) >= 3 * entry
     assert norm_upper(array) <= 3.001 * entry
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gamma"])
+def test_scores_of_a_record_of_weight_zero_may_overflow(loss: str) -> None:
+    # a session keeps the rows of those who left, with weight 0: an outlier's score is then anything
+    rng = np.random.default_rng(3)
+    X, y = rng.normal(size=(40, 2)), rng.gamma(2.0, size=40) + 0.1
+    X[7] = (4e5, -3e5)
+    w = np.array([[-0.2, 0.3]]) if loss == "gamma" else np.array([[0.2, -0.3]])
+    weights = np.where(np.arange(40) == 7, 0.0, 1.0)
+    whole = (
+        bind(Objective(loss, 0.5), X, np.round(y), 1, weights)
+        if loss == "poisson"
+        else bind(Objective(loss, 0.5), X, y, 1, weights)
+    )
+    others = replace(whole, X=X[weights > 0], targets=whole.targets[weights > 0], weights=np.ones(39))
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert whole.value(w) == pytest.approx(others.value(w))
+        np.testing.assert_allclose(whole.gradient(w), others.gradient(w))
+        np.testing.assert_allclose(whole.hessian(w), others.hessian(w))
+        np.testing.assert_allclose(whole.hessian_product(w, w + 1), others.hessian_product(w, w + 1))
+        for enclose, multiply in ((enclose_gradient, enclose_hessian_product), (gradient_by_norms, product_by_norms)):
+            gradient, scores = enclose(whole, w)
+            product = multiply(whole, scores, w + 1)
+            np.testing.assert_allclose(gradient.value, others.gradient(w))
+            np.testing.assert_allclose(product.value, others.hessian_product(w, w + 1))
+            assert gradient.error < 1e-8
+            assert product.error < 1e-8

@@ -110,6 +110,21 @@ def test_a_session_keeps_its_copy_through_corrections_refreshing_and_openings(
         assert steps(session, 25, 8) > 0
 
 
+def test_an_outlier_can_be_deleted_though_its_score_overflows_without_it(tmp_path: Path) -> None:
+    data = made.draw("poisson", records=400)
+    X = np.array(data.X)
+    X[7] = (4e5, -3e5, 1e5)
+    with made.begin(tmp_path, replace(data, X=X), "poisson", tolerance=1e-3, fit_intercept=False) as session:
+        step = session.delete("p-7")
+        assert X[7] @ session.parameters[0] > 800  # beyond what exp can hold
+        truth, slack = made.retrained(session.objective, session.records.retained(), session.parameters)
+        assert np.linalg.norm(session.parameters - truth) <= step.distance + slack
+        session.delete("p-8")
+    with made.again(tmp_path, replace(data, X=X)) as session:
+        assert session.bound.distance <= session.tolerance
+        session.delete("p-9")
+
+
 def test_objectives_whose_hessian_is_not_kept_are_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_module, "_SHADOWED", 1)
     monkeypatch.setattr(state_module.Shadow, "of", lambda _: pytest.fail("copied"))

@@ -22,6 +22,11 @@ TINY = 1e-300
 """Covers every underflow in one elementwise operation."""
 
 
+def weighted(a: FloatArray, values: FloatArray) -> FloatArray:
+    """``a_i values_i``; 0 for records of weight 0, whatever became of their scores: those of a record that left may overflow."""
+    return np.where(a > 0, a * values, 0.0)
+
+
 @dataclass(frozen=True)
 class LossConstants:
     """Suprema over all scores and targets; infinite where there is none.
